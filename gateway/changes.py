@@ -1,0 +1,157 @@
+"""
+A change: what a publisher says happened to a run. Some columns, never the whole row.
+
+Checked here, once, for every way in (publisher, integrations, HTTP); the script behind it takes names and sizes for
+granted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.codec import encode_json
+from gateway.errors import BadChange, TooLarge
+from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_tag, check_task
+from gateway.runs import COLUMNS, Kind, RawStatus, raw_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_LIMITED: Final = {"payload": "payload_bytes", "output": "output_bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that a run may hold, in bytes of JSON (Trigger.dev realtime protocol, sections 1.3 and 5.1)."""
+
+    metadata_bytes: int = 256 * 1024
+    payload_bytes: int = 3 * 1024 * 1024
+    output_bytes: int = 10 * 1024 * 1024
+
+
+class Operator(StrEnum):
+    """What a metadata operation does (section 5.2)."""
+
+    SET = "set"
+    DELETE = "delete"
+    APPEND = "append"
+    REMOVE = "remove"
+    INCREMENT = "increment"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """
+    One metadata operation. `key` is a top-level key, taken literally, or a path when it starts with `$.`.
+
+    `value` is any JSON value; a number for `increment`; the whole new document for `update`; nothing for `delete`.
+    """
+
+    operator: Operator
+    key: str = ""
+    value: Any = None
+
+
+class Outcome(StrEnum):
+    """What became of a change. None of these is an error: a job is never hurt by what it says."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"  # it was so already
+    STALE = "stale"  # a later status or attempt is known
+    MISSING = "missing"  # there is no such run
+    DEFERRED = "deferred"  # kept here, to be sent soon
+    DROPPED = "dropped"  # Redis is away, or a limit was hit; counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """
+    What happened to one run. Built by `change()`, which checks it.
+
+    `columns` and `initial` are JSON by column name; `initial` only fills what the run does not have yet, and with
+    `create` the run is made if it does not exist.
+    """
+
+    run: str
+    create: bool = False
+    attempt: int | None = None
+    status: RawStatus | None = None
+    columns: Mapping[str, bytes] = field(default_factory=dict)
+    initial: Mapping[str, bytes] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    #: How long ago it happened, for a change that could not be sent at once.
+    age_ms: int = 0
+
+
+def change(
+    run: str,
+    *,
+    create: bool = False,
+    attempt: int | None = None,
+    status: str | None = None,
+    columns: Mapping[str, Any] | None = None,
+    initial: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    operations: Sequence[Operation] = (),
+    limits: Limits | None = None,
+) -> Change:
+    """
+    Check what is said of a run and put it into the form that the store takes.
+
+    Args:
+        status: A public or raw name.
+        columns: Values by column name; times as milliseconds since 1970.
+
+    Raises:
+        BadChange: Saying what is wrong and what would be right.
+        TooLarge: When payload or output is over its limit.
+        BadFeed: When an id or tag can't be one.
+    """
+    limits = limits or Limits()
+    if attempt is not None and not 1 <= attempt <= 1_000_000:
+        raise BadChange(f"an attempt is a number from 1 to 1000000, not {attempt}")
+    if len(tags) > MAX_TAGS_PER_RUN:
+        raise BadChange(f"a run carries at most {MAX_TAGS_PER_RUN} tags, not {len(tags)}")
+    return Change(
+        run=check_id("run", run),
+        create=create,
+        attempt=attempt,
+        status=raw_status(status) if status is not None else None,
+        columns=_encode(columns or {}, limits),
+        initial=_encode(initial or {}, limits),
+        tags=tuple(dict.fromkeys(check_tag(tag) for tag in tags)),
+        operations=tuple(operations),
+    )
+
+
+#: Columns that only the script sets: they follow from the status and the order of changes.
+_DERIVED: Final = frozenset({"status", "attempt", "createdAt", "updatedAt", "runTags", "transitions"})
+
+
+def _encode(values: Mapping[str, Any], limits: Limits) -> dict[str, bytes]:
+    encoded = {}
+    for name, value in values.items():
+        if name not in COLUMNS or name in _DERIVED:
+            raise BadChange(f"{name!r} is not a column that can be set")
+        encoded[name] = encode_json(_checked(name, value), what=name)
+        if name in _LIMITED:
+            limit = getattr(limits, _LIMITED[name])
+            if len(encoded[name]) > limit:
+                raise TooLarge(name, size=len(encoded[name]), limit=limit)
+    return encoded
+
+
+def _checked(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name == "taskIdentifier":
+        return check_task(value)
+    if name in ("batchId", "parentRunId", "rootRunId"):
+        return check_id("batch" if name == "batchId" else "run", value)
+    if COLUMNS[name].kind is Kind.TIME and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BadChange(f"{name} is milliseconds since 1970, not {value!r}")
+    return value

@@ -1,0 +1,235 @@
+"""
+Values ↔ bytes: the only file that imports orjson.
+
+Columns and metadata are JSON text from the moment they are written; most of them pass through the gateway without
+being looked at. What is decoded here once is the frame around them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.errors import BadChange, BadMessage
+from gateway.feeds import RunId
+from gateway.runs import COLUMNS, METADATA, PUBLIC_STATUS, Kind, Status, flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+def encode_json(value: Any, *, what: str) -> bytes:
+    """
+    What a user handed us, as compact JSON. Dates and UUIDs become text, keys become strings, NaN becomes null.
+
+    Raises:
+        BadChange: When *value* has no JSON form; the text names *what* it was.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadChange(f"{what} can't be written as JSON: {error}") from error
+
+
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """One of our own messages as JSON; values may be `orjson.Fragment`s of text that is JSON already."""
+    return orjson.dumps(message)
+
+
+def decode_json(text: bytes | str) -> Any:
+    """
+    JSON that we stored ourselves.
+
+    Raises:
+        ValueError: When it isn't JSON.
+    """
+    return orjson.loads(text)
+
+
+def decode_message(text: bytes | str) -> dict[str, Any]:
+    """
+    What a viewer sent: a JSON object.
+
+    Raises:
+        BadMessage: When it is anything else.
+    """
+    try:
+        message = orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BadMessage(f"a message is a JSON object; this is not JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise BadMessage(f"a message is a JSON object, not {type(message).__name__}")
+    return message
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A status that a run had: which, since when (ms since 1970), in which attempt, by the change of which number."""
+
+    sequence: int
+    status: str
+    at: int
+    attempt: int
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "status": PUBLIC_STATUS.get(self.status, Status.QUEUED),
+            "at": rfc3339(self.at),
+            "attempt": self.attempt,
+            "sequence": self.sequence,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change as it was published: what a viewer who is caught up needs to hear."""
+
+    sequence: int
+    epoch: str
+    run: RunId
+    #: When the run was created (ms since 1970) and its tags, for feeds that sift.
+    created: int
+    tags: tuple[str, ...]
+    #: Changed columns, decoded; `None` for one that was emptied.
+    columns: Mapping[str, Any]
+    #: Whether `columns` and `metadata` are the whole run, because it entered some feed.
+    whole: bool
+    metadata: Mapping[str, Any]
+    deleted: tuple[str, ...]
+    #: Columns too large to be published: their size in bytes.
+    left_out: Mapping[str, int]
+    transition: Transition | None
+    #: Tags that the run did not carry before.
+    added: frozenset[str]
+
+
+def decode_event(raw: bytes) -> Event:
+    """
+    Read what `apply_change.lua` published.
+
+    Raises:
+        ValueError: When it was written by something else.
+    """
+    try:
+        fields = orjson.loads(raw)
+        transition = fields.get("t")
+        return Event(
+            sequence=fields["s"],
+            epoch=fields["e"],
+            run=RunId(fields["r"]),
+            created=fields["b"],
+            tags=tuple(fields["g"]),
+            columns=fields["c"],
+            whole=fields.get("w", False),
+            metadata=fields.get("m", {}),
+            deleted=tuple(fields.get("d", ())),
+            left_out=fields.get("l", {}),
+            transition=Transition(*transition) if transition else None,
+            added=frozenset(fields.get("n", ())),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an event: {raw[:80]!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run as it is stored: JSON text by column (absent when null), and its metadata by top-level key."""
+
+    run: RunId
+    sequence: int
+    columns: Mapping[str, bytes]
+    metadata: Mapping[bytes, bytes] = field(default_factory=dict)
+    #: How often the metadata was changed; operations computed from it name this number.
+    metadata_version: int = 0
+
+    @property
+    def status(self) -> Status:
+        return public_status(orjson.loads(self.columns["status"]))
+
+
+def public_status(raw: str) -> Status:
+    """The public name of a raw status; QUEUED for one we don't know (section 3.3)."""
+    return PUBLIC_STATUS.get(raw, Status.QUEUED)
+
+
+def rfc3339(milliseconds: int) -> str:
+    """A moment as people and JavaScript read it, in UTC: 2026-01-31T10:00:00.123Z."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def public_changes(columns: Mapping[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
+    """The fields of the public object that changed, from decoded columns."""
+    shown: dict[str, Any] = {}
+    for name, value in columns.items():
+        column = COLUMNS.get(name)
+        if column is None or name in hidden:
+            continue
+        if column.kind is Kind.PLAIN or value is None:
+            if column.kind is not Kind.INTERNAL:
+                shown[column.public] = value
+        else:
+            _show[column.kind](shown, column.public, value)
+    return shown
+
+
+def public_run(row: Row, hidden: frozenset[str]) -> bytes:
+    """The whole public object of a run (Trigger.dev realtime protocol, section 3.2), as JSON."""
+    shown: dict[str, Any] = {"id": row.run}
+    for name, text in row.columns.items():
+        column = COLUMNS.get(name)
+        if column is None or name in hidden:
+            continue
+        if column.kind is Kind.PLAIN:
+            shown[column.public] = orjson.Fragment(text)
+        else:
+            _show[column.kind](shown, column.public, orjson.loads(text))
+    if METADATA not in hidden:
+        shown["metadata"] = public_metadata(row.metadata.items())
+    return orjson.dumps(shown)
+
+
+def public_metadata(items: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """A metadata document from its stored parts, for `encode_message`."""
+    return {key.decode(): orjson.Fragment(text) for key, text in items}
+
+
+def _show_status(shown: dict[str, Any], public: str, raw: str) -> None:
+    status = public_status(raw)
+    shown[public] = status
+    shown.update(flags(status))
+
+
+def _show_time(shown: dict[str, Any], public: str, milliseconds: int) -> None:
+    shown[public] = rfc3339(milliseconds)
+
+
+def _show_transitions(shown: dict[str, Any], public: str, transitions: list[list[Any]]) -> None:
+    shown[public] = [Transition(*entry).public() for entry in transitions]
+
+
+def _show_error(shown: dict[str, Any], public: str, error: dict[str, Any]) -> None:
+    """Section 3.5: four kinds of stored errors, one public form."""
+    match error.get("type"):
+        case "BUILT_IN_ERROR":
+            shown[public] = {name: value for name, value in error.items() if name != "type"}
+        case "INTERNAL_ERROR":
+            shown[public] = {"message": f"internal error ({error.get('code')})"}
+        case _:
+            shown[public] = {"message": error.get("raw", "")}
+
+
+def _show_nothing(shown: dict[str, Any], public: str, value: Any) -> None:
+    pass
+
+
+_show: dict[Kind, Callable[[dict[str, Any], str, Any], None]] = {
+    Kind.STATUS: _show_status,
+    Kind.TIME: _show_time,
+    Kind.TRANSITIONS: _show_transitions,
+    Kind.ERROR: _show_error,
+    Kind.INTERNAL: _show_nothing,
+}

@@ -1,0 +1,254 @@
+"""
+Reading run state: where a viewer starts, what changed since, and whether the subscription still hears.
+
+Two connections, whatever the number of viewers: one for reads, which go out together when they are asked for
+together, and one for the canary, so that a long read is not mistaken for a deaf subscription.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.codec import Row
+from gateway.cursors import History
+from gateway.errors import Unavailable
+from gateway.feeds import RunId
+from gateway.store.redis_keys import Retention, history_key, index_key, metadata_key, prefix, run_key, script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.feeds import EnvironmentId, FeedId
+
+#: Rows and bytes of one page: what one read may hold up in Redis, and one viewer's memory while it catches up.
+PAGE_ROWS: Final = 100
+PAGE_BYTES: Final = 512 * 1024
+
+#: Reads that go out together. More would let one burst of large pages fill our memory.
+_BATCH: Final = 64
+_TIMEOUT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where viewers of a feed start: rows numbered above `start` are those within the limit."""
+
+    history: History
+    start: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    All rows of a feed that changed after some number, up to `end`, the oldest change first.
+
+    When it is complete there are no others, and `end` is the number of the environment's newest change. When `epoch`
+    is not the one that was asked for, nothing was read.
+    """
+
+    epoch: str
+    end: int
+    complete: bool
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A script call that waits to go out with others."""
+
+    script: str
+    keys: tuple[str, ...]
+    arguments: tuple[str | int, ...]
+    answer: asyncio.Future[Any]
+
+
+class RedisStore:
+    """
+    Reads run state from Redis.
+
+    Every method raises Unavailable when Redis can't be reached or does not answer in time; the same call may be
+    made again. Cancelling is safe.
+    """
+
+    def __init__(self, url: str, retention: Retention) -> None:
+        self._lifetime = retention.history_ms
+        self._reads = _client(url)
+        self._canary = _client(url)
+        self._waiting: list[_Call] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
+        await self._reads.aclose()
+        await self._canary.aclose()
+
+    async def ping(self) -> None:
+        """Return when Redis answered."""
+        try:
+            await self._canary.ping()
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis does not answer: {error}") from error
+
+    async def place(self, environment: EnvironmentId, feed: FeedId, *, limit: int, since: int) -> Place:
+        """Where viewers of *feed* start, if they see runs created since *since* (ms since 1970), *limit* at most."""
+        epoch, sequence, past, start, truncated = await self._read(
+            "place",
+            (history_key(environment), index_key(environment, feed)),
+            (prefix(environment), self._lifetime, feed.kind, limit, since, _other_tags(feed)),
+        )
+        return Place(
+            History(epoch.decode(), int(sequence), _read_past(past.decode())),
+            int(start),
+            truncated == 1,
+        )
+
+    async def read_page(
+        self,
+        environment: EnvironmentId,
+        feed: FeedId,
+        epoch: str,
+        *,
+        after: int,
+        since: int,
+        columns: Sequence[str],
+        metadata: bool,
+    ) -> Page:
+        """The rows of *feed* whose last change has a number above *after*: the next page of them."""
+        run = feed.names[0] if feed.kind == "run" else ""
+        found, end, complete, rows = await self._read(
+            "read_page",
+            (history_key(environment), index_key(environment, feed)),
+            (
+                *(prefix(environment), self._lifetime, epoch, feed.kind, run, after, PAGE_ROWS, PAGE_BYTES, since),
+                *(_other_tags(feed), int(metadata), *columns),
+            ),
+        )
+        return Page(found.decode(), int(end), complete == 1, [_read_row(row, columns) for row in rows])
+
+    async def read_row(self, environment: EnvironmentId, run: str, columns: Sequence[str]) -> Row | None:
+        """One run as it is now, or None when there is none."""
+        try:
+            async with self._reads.pipeline(transaction=True) as pipeline:
+                pipeline.hmget(run_key(environment, run), ["_sequence", "_version", *columns])
+                pipeline.hgetall(metadata_key(environment, run))
+                (sequence, version, *values), metadata = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+        if sequence is None:
+            return None
+        return _read_row([run.encode(), sequence, version or b"0", values, _flat(metadata)], columns)
+
+    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None:
+        """
+        Have Redis send *text*, its epoch and its newest number to *channel*, and remove *sweep* runs that are due.
+
+        Without a channel it only removes.
+        """
+        call = ((history_key(environment),), (prefix(environment), self._lifetime, "PUBLISH", channel, text, sweep))
+        try:
+            await _evaluate(self._canary, "canary", *call)
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+
+    async def _read(self, name: str, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Call(name, keys, arguments, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send(), name="store reads")
+        return await answer
+
+    async def _send(self) -> None:
+        """Send what waits, as much as fits together at a time, until nothing does."""
+        try:
+            while self._waiting:
+                calls, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                for call, result in zip(calls, await self._send_together(calls), strict=True):
+                    _settle(call.answer, result)
+        finally:
+            self._sender = None
+
+    async def _send_together(self, calls: list[_Call]) -> list[Any]:
+        try:
+            results = await self._pipelined(calls)
+            if any(isinstance(result, NoScriptError) for result in results):
+                # A server that was restarted or promoted knows no scripts. All of them only read, so
+                # asking everything again is right.
+                for name in {call.script for call in calls}:
+                    await self._reads.script_load(script(name).text)
+                results = await self._pipelined(calls)
+        except (RedisError, OSError) as error:
+            return [error] * len(calls)
+        return results
+
+    async def _pipelined(self, calls: list[_Call]) -> list[Any]:
+        async with self._reads.pipeline(transaction=False) as pipeline:
+            for call in calls:
+                pipeline.evalsha(script(call.script).sha1, len(call.keys), *call.keys, *call.arguments)
+            results: list[Any] = await pipeline.execute(raise_on_error=False)
+            return results
+
+
+def _client(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        max_connections=2,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        client_name="runcast-gateway",
+        # Whoever asks decides whether to ask again; hidden repeats would only make time-outs longer.
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+async def _evaluate(client: Redis, name: str, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> Any:
+    loaded = script(name)
+    try:
+        return await client.evalsha(loaded.sha1, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return await client.eval(loaded.text, len(keys), *keys, *arguments)
+
+
+def _settle(answer: asyncio.Future[Any], result: Any) -> None:
+    if answer.done():
+        return  # whoever asked has gone
+    if isinstance(result, Exception):
+        unavailable = Unavailable()
+        unavailable.__cause__ = result
+        answer.set_exception(unavailable)
+    else:
+        answer.set_result(result)
+
+
+def _other_tags(feed: FeedId) -> str:
+    """What a run must carry beyond the tag whose index is read."""
+    return ",".join(feed.names[1:]) if feed.kind == "tag" else ""
+
+
+def _read_past(text: str) -> tuple[tuple[str, int], ...]:
+    entries = (entry.split(":") for entry in text.split(";") if entry)
+    return tuple((epoch, int(last)) for epoch, last in entries)
+
+
+def _read_row(fields: list[Any], columns: Sequence[str]) -> Row:
+    run, sequence, version, values, metadata = fields
+    return Row(
+        RunId(run.decode()),
+        int(sequence),
+        {name: value for name, value in zip(columns, values, strict=True) if value is not None},
+        dict(zip(metadata[::2], metadata[1::2], strict=True)),
+        int(version),
+    )
+
+
+def _flat(pairs: dict[bytes, bytes]) -> list[bytes]:
+    return [part for pair in pairs.items() for part in pair]

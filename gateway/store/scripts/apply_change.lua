@@ -1,0 +1,339 @@
+-- Applies one change to one run, all or nothing, and tells everyone who follows it.
+-- include lib/history.lua
+-- include lib/retention.lua
+--
+-- KEYS  1 history of the environment   2 row of the run   3 its metadata
+-- ARGV  the fields of `named`, in that order; then lists, each led by its length:
+--       columns (name, JSON)*, columns for a run that is new (name, JSON)*, tags*, operations (type, key, JSON)*
+-- Returns {outcome, epoch, sequence, status, attempt}, outcome one of
+--   applied     stored and published under this number
+--   unchanged   it was so already; nothing was published
+--   stale       a later status or attempt is known; nothing was published
+--   missing     there is no such run, and the change may not create it
+--   conflict    the metadata is not of the version that the operations were computed from
+--   too_large   the metadata would be over its limit; `sequence` is the size it would have
+--   too_many_tags
+--
+-- What a user wrote (column values, metadata) is JSON text here and never decoded: Lua's cjson would turn []
+-- into {} and round large integers. Names of runs, tasks, batches and tags can stand in JSON as they are.
+
+local named = {}
+for i, name in ipairs({'prefix', 'publish', 'run', 'create', 'attempt', 'status', 'age', 'kept_finished',
+                       'kept_unfinished', 'large', 'metadata_limit', 'metadata_version'}) do
+  named[name] = ARGV[i]
+end
+
+local position = 13
+local function take(width)
+  local list, count = {}, tonumber(ARGV[position])
+  position = position + 1
+  for i = 1, count do
+    list[i] = {unpack(ARGV, position, position + width - 1)}
+    position = position + width
+  end
+  return list
+end
+local columns, initial, tags, operations = take(2), take(2), take(1), take(3)
+
+local prefix, run = named.prefix, named.run
+local history_key, row_key, metadata_key = KEYS[1], KEYS[2], KEYS[3]
+
+-- Within an attempt a status may only rise; among equals the later one holds. (design, "Writing")
+local FINAL_RANK = 9
+local RANK = {
+  DELAYED = 1, PENDING_VERSION = 2, WAITING_FOR_DEPLOY = 2, PENDING = 3, DEQUEUED = 4,
+  EXECUTING = 5, PAUSED = 5, WAITING_TO_RESUME = 5, RETRYING_AFTER_FAILURE = 6,
+  COMPLETED_SUCCESSFULLY = FINAL_RANK, CANCELED = FINAL_RANK, COMPLETED_WITH_ERRORS = FINAL_RANK,
+  INTERRUPTED = FINAL_RANK, SYSTEM_FAILURE = FINAL_RANK, CRASHED = FINAL_RANK, EXPIRED = FINAL_RANK,
+  TIMED_OUT = FINAL_RANK,
+}
+local MAX_TAGS, MAX_TRANSITIONS = 10, 100
+
+local now = now_microseconds()
+local now_ms = math.floor(now / 1000)
+local happened_ms = now_ms - tonumber(named.age)  -- later than it happened, when Redis was away
+local longest = math.max(tonumber(named.kept_finished), tonumber(named.kept_unfinished))
+
+-- The row's own fields start with an underscore: raw text that this script needs and no viewer sees.
+local OWN = {'_status', '_attempt', '_tags', '_task', '_batch', '_created', '_started', '_updated', '_touched',
+             '_version', '_bytes', '_transitions'}
+local row = {}
+for i, value in ipairs(redis.call('HMGET', row_key, unpack(OWN))) do row[OWN[i]] = value or nil end
+local is_new = row._created == nil
+local history = read_history(history_key, now, key_lifetime(longest))
+
+local function answer(outcome, sequence)
+  return {outcome, history.epoch, integer(sequence or history.sequence), row._status or '', row._attempt or '0'}
+end
+
+if is_new and named.create ~= '1' then return answer('missing') end
+
+-- 1. Is the change late? What it says of the attempt is then dropped; what it knows of the run's origin
+-- (task, payload, tags) still fills gaps, for a worker may have been faster than whoever created the run.
+
+local attempt = tonumber(named.attempt) or tonumber(row._attempt or 1)
+local known_attempt = tonumber(row._attempt or 0)
+local status = named.status
+if is_new and status == '' then status = 'PENDING' end
+
+local late  -- the answer for a change that comes too late, or again
+if attempt < known_attempt then
+  late = 'stale'
+elseif status ~= '' and row._status and attempt == known_attempt then
+  if RANK[status] < RANK[row._status] then late = 'stale'
+  elseif RANK[row._status] == FINAL_RANK then late = status == row._status and 'unchanged' or 'stale' end
+end
+if late then
+  if named.create ~= '1' then return answer(late) end
+  attempt, status, columns, operations = known_attempt, '', {}, {}
+end
+local status_changes = status ~= '' and (is_new or attempt > known_attempt or status ~= row._status)
+
+-- 2. What changes? `changed` are columns as JSON, `own` the script's fields beside them.
+
+local changed, changed_names, own = {}, {}, {}
+local function set(name, json)
+  if changed[name] == nil then changed_names[#changed_names + 1] = name end
+  changed[name] = json
+end
+
+local function compare(list, differs)
+  if #list == 0 then return end
+  local names = {}
+  for i, pair in ipairs(list) do names[i] = pair[1] end
+  local stored = redis.call('HMGET', row_key, unpack(names))
+  for i, pair in ipairs(list) do
+    if differs(stored[i], pair[2]) then set(pair[1], pair[2]) end
+  end
+end
+if named.create == '1' then compare(initial, function(stored, json) return not stored and json ~= 'null' end) end
+compare(columns, function(stored, json) return (stored or 'null') ~= json end)
+
+if is_new then
+  set('createdAt', integer(happened_ms))
+  set('attempt', integer(attempt))
+  own._created = integer(happened_ms)
+  own._attempt = integer(attempt)
+end
+
+local function forget(name)  -- of an earlier attempt
+  if redis.call('HEXISTS', row_key, name) == 1 and not changed[name] then set(name, 'null') end
+end
+
+if status_changes then
+  set('status', '"' .. status .. '"')
+  own._status = status
+  if not is_new and attempt > known_attempt then
+    set('attempt', integer(attempt))
+    own._attempt = integer(attempt)
+    for _, name in ipairs({'completedAt', 'expiredAt', 'output', 'outputType', 'error', 'usageDurationMs'}) do
+      forget(name)
+    end
+  end
+  if status == 'PENDING' then set('queuedAt', integer(happened_ms)) end
+  if status == 'EXECUTING' and not row._started then
+    set('startedAt', integer(happened_ms))
+    own._started = integer(happened_ms)
+  end
+  if RANK[status] == FINAL_RANK then
+    set('completedAt', integer(happened_ms))
+    if status == 'EXPIRED' then set('expiredAt', integer(happened_ms)) end
+    if row._started and not changed.usageDurationMs then
+      set('usageDurationMs', integer(math.max(0, happened_ms - tonumber(row._started))))
+    end
+  end
+end
+
+-- 3. Tags that the run does not carry yet.
+
+local added = {}
+if #tags > 0 then
+  local carried = ',' .. (row._tags or '') .. ','
+  local count = select(2, string.gsub(row._tags or '', '[^,]+', ''))
+  for _, tag in ipairs(tags) do
+    if not string.find(carried, ',' .. tag[1] .. ',', 1, true) then
+      added[#added + 1] = tag[1]
+      carried = carried .. tag[1] .. ','
+      count = count + 1
+    end
+  end
+  if count > MAX_TAGS then return answer('too_many_tags') end
+  if #added > 0 then
+    own._tags = string.sub(carried, 2, -2)
+    if string.sub(own._tags, 1, 1) == ',' then own._tags = string.sub(own._tags, 2) end
+    set('runTags', '["' .. string.gsub(own._tags, ',', '","') .. '"]')
+  end
+end
+
+-- 4. Metadata operations (Trigger.dev realtime protocol, section 5.2), on literal top-level keys. Those that
+-- need a value taken apart come as `set` and `delete`, computed by the publisher from a version it names.
+
+local metadata, deleted, metadata_names = {}, {}, {}  -- key → JSON; key → true; keys in order
+local bytes = tonumber(row._bytes or 0)
+if #operations > 0 then
+  if named.metadata_version ~= '' and named.metadata_version ~= (row._version or '0') then
+    return answer('conflict')
+  end
+  local stored = {}
+  local function current(key)
+    if stored[key] == nil then stored[key] = redis.call('HGET', metadata_key, key) or false end
+    if metadata[key] ~= nil then return metadata[key] or nil end
+    return stored[key] or nil
+  end
+  local function put(key, json)
+    local before = current(key)
+    if before == json then return end
+    if metadata[key] == nil then metadata_names[#metadata_names + 1] = key end
+    if before then bytes = bytes - #key - #before - 4 end
+    if json then bytes = bytes + #key + #json + 4 end
+    metadata[key] = json or false
+  end
+  -- The shortest text that reads back as the same number, as every JSON writer would print it.
+  local function number_text(number)
+    if number == math.floor(number) and math.abs(number) < 9007199254740992 then return integer(number) end
+    for digits = 15, 17 do
+      local text = string.format('%.' .. digits .. 'g', number)
+      if tonumber(text) == number then return text end
+    end
+  end
+  local apply = {
+    set = put,
+    delete = function(key) if current(key) then put(key, nil) end end,
+    append = function(key, json)
+      local before = current(key)
+      if not before then put(key, '[' .. json .. ']')
+      elseif before == '[]' then put(key, '[' .. json .. ']')
+      elseif string.sub(before, 1, 1) == '[' then put(key, string.sub(before, 1, -2) .. ',' .. json .. ']')
+      else put(key, '[' .. before .. ',' .. json .. ']') end
+    end,
+    increment = function(key, json)
+      local before = current(key)
+      local base = before and string.match(before, '^%-?%d') and tonumber(before) or 0
+      put(key, number_text(base + tonumber(json)))
+    end,
+    clear = function()
+      for _, key in ipairs(redis.call('HKEYS', metadata_key)) do if current(key) then put(key, nil) end end
+      for _, key in ipairs(metadata_names) do if metadata[key] then put(key, nil) end end
+    end,
+  }
+  for _, operation in ipairs(operations) do apply[operation[1]](operation[2], operation[3]) end
+  -- A key that was changed and changed back is no change.
+  local kept = {}
+  for _, key in ipairs(metadata_names) do
+    if (metadata[key] or false) ~= stored[key] then kept[#kept + 1] = key end
+  end
+  metadata_names = kept
+  if #metadata_names > 0 and bytes > tonumber(named.metadata_limit) then return answer('too_large', bytes) end
+end
+
+if #changed_names == 0 and #metadata_names == 0 then return answer(late or 'unchanged') end
+
+-- 5. Store.
+
+local sequence = redis.call('HINCRBY', history_key, 'sequence', 1)
+local updated = math.max(now_ms, tonumber(row._updated or 0))
+set('updatedAt', integer(updated))
+own._updated = integer(updated)
+own._sequence = integer(sequence)
+
+local transition
+if status_changes then
+  transition = '[' .. integer(sequence) .. ',"' .. status .. '",' .. integer(happened_ms) .. ',' .. integer(attempt) .. ']'
+  local list = row._transitions and (row._transitions .. ';' .. transition) or transition
+  if select(2, string.gsub(list, ';', '')) >= MAX_TRANSITIONS then list = string.sub(list, string.find(list, ';') + 1) end
+  own._transitions = list
+  redis.call('HSET', row_key, 'transitions', '[' .. string.gsub(list, ';', ',') .. ']')
+end
+
+if changed.taskIdentifier then own._task = string.sub(changed.taskIdentifier, 2, -2) end
+if changed.batchId and changed.batchId ~= 'null' then own._batch = string.sub(changed.batchId, 2, -2) end
+
+local fields, gone = {}, {}
+for _, name in ipairs(changed_names) do
+  if changed[name] == 'null' then gone[#gone + 1] = name
+  else fields[#fields + 1] = name; fields[#fields + 1] = changed[name] end
+end
+if #metadata_names > 0 then
+  own._bytes = integer(bytes)
+  own._version = integer(tonumber(row._version or 0) + 1)
+  for _, key in ipairs(metadata_names) do
+    if metadata[key] then redis.call('HSET', metadata_key, key, metadata[key])
+    else redis.call('HDEL', metadata_key, key) end
+  end
+end
+
+local is_final = RANK[own._status or row._status] == FINAL_RANK
+local kept = tonumber(is_final and named.kept_finished or named.kept_unfinished)
+local enters = is_new or #added > 0 or changed.taskIdentifier ~= nil or changed.batchId ~= nil  -- some feed
+local renew = enters or status_changes
+  or (#metadata_names > 0 and (row._bytes or '0') == '0')  -- its key is new
+  or renewal_is_due(kept, now_ms - tonumber(row._touched or 0))
+if renew then own._touched = integer(now_ms) end
+for name, value in pairs(own) do fields[#fields + 1] = name; fields[#fields + 1] = value; row[name] = value end
+redis.call('HSET', row_key, unpack(fields))
+if #gone > 0 then redis.call('HDEL', row_key, unpack(gone)) end
+
+local indexes = index_keys(prefix, row._task, row._batch, row._tags)
+for _, index in ipairs(indexes) do redis.call('ZADD', index, integer(sequence), run) end
+
+if renew then
+  local lifetime = key_lifetime(kept)
+  redis.call('PEXPIRE', row_key, integer(lifetime))
+  redis.call('PEXPIRE', metadata_key, integer(lifetime))
+  redis.call('ZADD', prefix .. 'due', integer(now_ms + due_after(kept)), run)
+  extend(prefix .. 'due', lifetime)
+  extend(history_key, lifetime)
+  for _, index in ipairs(indexes) do extend(index, lifetime) end
+end
+if is_new then
+  for _, index in ipairs(indexes) do drop_dead(prefix, index) end
+  sweep(prefix, now, 2)  -- one comes, up to two go: what is kept stays bounded without anyone's help
+end
+
+-- 6. Tell. A viewer gets the columns that changed; the whole row when the run is new to some feed.
+-- (codec.py, decode_event, has the meaning of each letter)
+
+local body, left_out = {}, {}
+local function show(name, json)
+  if #json > tonumber(named.large) then left_out[#left_out + 1] = '"' .. name .. '":' .. #json
+  else body[#body + 1] = '"' .. name .. '":' .. json end
+end
+local metadata_body, deleted_body = {}, {}
+if enters then
+  local stored = redis.call('HGETALL', row_key)
+  for i = 1, #stored, 2 do
+    if string.sub(stored[i], 1, 1) ~= '_' then show(stored[i], stored[i + 1]) end
+  end
+  stored = redis.call('HGETALL', metadata_key)
+  for i = 1, #stored, 2 do metadata_body[#metadata_body + 1] = cjson.encode(stored[i]) .. ':' .. stored[i + 1] end
+else
+  for _, name in ipairs(changed_names) do show(name, changed[name]) end
+  for _, key in ipairs(metadata_names) do
+    if metadata[key] then metadata_body[#metadata_body + 1] = cjson.encode(key) .. ':' .. metadata[key]
+    else deleted_body[#deleted_body + 1] = cjson.encode(key) end
+  end
+end
+
+local event = {
+  '{"s":', integer(sequence), ',"e":"', history.epoch, '","r":"', run, '","b":', row._created,
+  ',"g":[', (row._tags and row._tags ~= '') and ('"' .. string.gsub(row._tags, ',', '","') .. '"') or '', ']',
+  ',"c":{', table.concat(body, ','), '}',
+}
+local function part(letter, open, list, close)
+  if #list > 0 then event[#event + 1] = ',"' .. letter .. '":' .. open .. table.concat(list, ',') .. close end
+end
+if enters then event[#event + 1] = ',"w":true' end
+part('m', '{', metadata_body, '}')
+part('d', '[', deleted_body, ']')
+part('l', '{', left_out, '}')
+if transition then event[#event + 1] = ',"t":' .. transition end
+if #added > 0 then event[#event + 1] = ',"n":["' .. table.concat(added, '","') .. '"]' end
+event[#event + 1] = '}'
+local message = table.concat(event)
+
+redis.call(named.publish, prefix .. 'changes:run:' .. run, message)
+for _, index in ipairs(indexes) do
+  redis.call(named.publish, prefix .. 'changes:' .. string.sub(index, #prefix + 6), message)
+end
+
+return answer('applied', sequence)

@@ -1,0 +1,44 @@
+-- How long things are kept. Every key has a lifetime of its own, so that nothing stays when nobody calls; and
+-- the runs of an environment stand in one sorted set by the time they are due, so that whoever does call
+-- removes them, with their places in the indexes, when their time has come.
+
+-- A key lives an eighth longer than the run is promised to be kept: the sweep comes first. Lifetimes are
+-- renewed only when a sixteenth has passed, so that most changes don't pay for it.
+local function key_lifetime(kept) return math.floor(kept * 9 / 8) + 1000 end
+local function due_after(kept) return math.floor(kept * 17 / 16) end
+local function renewal_is_due(kept, age) return age >= kept / 16 end
+
+-- Lets a key live at least so long. (PEXPIRE … GT needs Redis 7.)
+local function extend(key, lifetime)
+  if redis.call('PTTL', key) < lifetime then redis.call('PEXPIRE', key, integer(lifetime)) end
+end
+
+-- The indexes that hold a run: one sorted set per feed.
+local function index_keys(prefix, task, batch, tags)
+  local keys = {prefix .. 'feed:all'}
+  if task and task ~= '' then keys[#keys + 1] = prefix .. 'feed:task:' .. task end
+  if batch and batch ~= '' then keys[#keys + 1] = prefix .. 'feed:batch:' .. batch end
+  for tag in string.gmatch(tags or '', '[^,]+') do keys[#keys + 1] = prefix .. 'feed:tag:' .. tag end
+  return keys
+end
+
+-- Runs whose keys expired while nobody swept leave their ids behind; the oldest of an index are looked at
+-- whenever a run enters it, so that an index never grows by more than lives in it.
+local function drop_dead(prefix, index)
+  for _, run in ipairs(redis.call('ZRANGE', index, 0, 1)) do
+    if redis.call('EXISTS', prefix .. 'run:' .. run) == 0 then redis.call('ZREM', index, run) end
+  end
+end
+
+-- Removes up to so many runs whose time has come. Returns how many.
+local function sweep(prefix, now, count)
+  local due = redis.call('ZRANGEBYSCORE', prefix .. 'due', '-inf', integer(now / 1000), 'LIMIT', 0, count)
+  for _, run in ipairs(due) do
+    local key = prefix .. 'run:' .. run
+    local row = redis.call('HMGET', key, '_task', '_batch', '_tags')
+    for _, index in ipairs(index_keys(prefix, row[1], row[2], row[3])) do redis.call('ZREM', index, run) end
+    redis.call('DEL', key, prefix .. 'metadata:' .. run)
+    redis.call('ZREM', prefix .. 'due', run)
+  end
+  return #due
+end

@@ -1,0 +1,213 @@
+"""
+The one connection on which a gateway hears changes.
+
+It reads what Redis sends in as large pieces as the socket gives, decodes them with hiredis in bulk, and calls its
+listener for each message and once at the end of the piece: no task, future or await per message. When the connection
+breaks it says so, connects again for as long as it takes, and joins every channel anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import hiredis
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_CONNECT_SECONDS: Final = 5.0
+#: Pauses between attempts to connect: the first at once, then growing, with full jitter.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
+
+class Listener(Protocol):
+    """Who hears what the subscription hears. None of these may block or raise."""
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """A message came."""
+
+    def turn_ended(self) -> None:
+        """What the socket had is heard; time to write."""
+
+    def joined(self, channel: bytes) -> None:
+        """From now on every message of this channel is heard."""
+
+    def lost(self) -> None:
+        """The connection broke: messages may have been missed on every channel, until each is joined again."""
+
+
+class Subscription:
+    """
+    Hears channels for a listener, for as long as `run` runs.
+
+    Messages of one connection come in the order in which Redis published them, across all channels.
+    """
+
+    def __init__(self, url: str, listener: Listener) -> None:
+        self._options = cast("dict[str, Any]", parse_url(url))
+        self._listener = listener
+        self._channels: set[bytes] = set()
+        self._connection: _Connection | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    def join(self, channel: bytes) -> None:
+        """Hear *channel*; the listener is told from when on."""
+        self._channels.add(channel)
+        if self._connection is not None:
+            self._connection.ask(b"SUBSCRIBE", channel)
+
+    def leave(self, channel: bytes) -> None:
+        self._channels.discard(channel)
+        if self._connection is not None:
+            self._connection.ask(b"UNSUBSCRIBE", channel)
+
+    def drop(self) -> None:
+        """Give the connection up, because it seems deaf; `run` makes a new one."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                connection = await self._connect()
+            except (OSError, TimeoutError, hiredis.HiredisError):
+                await asyncio.sleep(random.uniform(0, pause))
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                continue
+            pause = _FIRST_PAUSE_SECONDS
+            self._connection = connection
+            connection.ask_all(b"SUBSCRIBE", self._channels)
+            try:
+                await connection.ended
+            finally:
+                self._connection = None
+                connection.abort()
+                self._listener.lost()
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        options = self._options
+
+        def protocol() -> _Connection:
+            return _Connection(self._listener, loop)
+
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            connection: _Connection
+            if options.get("connection_class") is UnixDomainSocketConnection:
+                _, connection = await loop.create_unix_connection(protocol, options["path"])
+            else:
+                _, connection = await loop.create_connection(
+                    protocol, options.get("host", "localhost"), options.get("port", 6379), ssl=_tls(options)
+                )
+            for command in _greeting(options):
+                connection.ask(*command)
+            connection.ask(b"PING")
+            # Until Redis let us in there is nothing to hear: a wrong password or a server that is still
+            # loading its data is an attempt that failed.
+            await connection.greeted
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One connection in subscriber mode (RESP2: messages are arrays)."""
+
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self._commands: list[bytes] = []
+        self.greeted: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, *words: bytes) -> None:
+        """Send a command with the others of this loop turn."""
+        if not self._commands:
+            self._loop.call_soon(self._send)
+        self._commands.append(hiredis.pack_command(cast("Any", words)))
+
+    def ask_all(self, command: bytes, channels: Iterable[bytes]) -> None:
+        for channel in channels:
+            self.ask(command, channel)
+
+    def _send(self) -> None:
+        commands, self._commands = self._commands, []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(commands))
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        heard, gets = self._listener.heard, self._reader.gets
+        try:
+            while (reply := gets()) is not False:
+                if type(reply) is list and reply[0] == b"message":
+                    heard(reply[1], reply[2])
+                else:
+                    self._answered(reply)
+        except hiredis.ProtocolError:
+            self.abort()  # not Redis, or a stream that lost its place: only a new connection helps
+        self._listener.turn_ended()
+
+    def _answered(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            if not self.greeted.done():
+                self.greeted.set_exception(hiredis.ReplyError(str(reply)))
+            self.abort()
+        elif type(reply) is list and reply[0] == b"subscribe":
+            self._listener.joined(reply[1])
+        elif reply == b"PONG" and not self.greeted.done():
+            self.greeted.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.greeted.done():
+            self.greeted.set_exception(ConnectionResetError("Redis closed the connection"))
+            # Nobody may be waiting any more (a time-out was faster); that is no news then.
+            self.greeted.exception()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _greeting(options: dict[str, Any]) -> list[tuple[bytes, ...]]:
+    """What a connection says first: who it is."""
+    commands: list[tuple[bytes, ...]] = []
+    password = options.get("password")
+    if password:
+        user = options.get("username")
+        commands.append((b"AUTH", *([user.encode()] if user else []), password.encode()))
+    commands.append((b"CLIENT", b"SETNAME", b"runcast-gateway-subscription"))
+    return commands
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+    """For `rediss://` URLs, by the same parameters that redis-py takes in them."""
+    if options.get("connection_class") is not SSLConnection:
+        return None
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    if str(options.get("ssl_check_hostname", "true")).lower() in ("false", "0", "no"):
+        context.check_hostname = False
+    if options.get("ssl_cert_reqs") in ("none", "CERT_NONE"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

