@@ -27,7 +27,8 @@ from auth.scopes import Grant, Permissions, Scope, scopes_to_mint
 
 ALGORITHM = "HS256"  # ours to choose, never the token's (RFC 8725, section 3.1)
 
-#: About 300 scopes. A proxy in front of us stops longer headers anyway, with a worse explanation.
+#: About 300 scopes with ids of the usual length. A proxy in front of us stops longer headers anyway, with a
+#: worse explanation.
 TOKEN_LIMIT_CHARACTERS = 16 * 1024
 
 #: The life of a token when none is asked for, as in the official SDK (protocol, section 2.3).
@@ -214,8 +215,9 @@ def _key_that_signed(token: str, keys: EnvironmentKeys, now: float) -> SigningKe
             _signer.decode_complete(token, key.secret, algorithms=[ALGORITHM])
         except jwt.InvalidSignatureError:
             continue
-        except jwt.PyJWTError as error:
-            raise MalformedToken(str(error)) from None
+        except (jwt.PyJWTError, RecursionError):
+            # The form was checked above, but versions of the library differ in what else they object to.
+            raise MalformedToken("its header cannot be used") from None
         return key
     raise BadSignature(environment=keys.environment)
 

@@ -12,12 +12,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.codec import encode_json
-from gateway.errors import BadChange, TooLarge
+from gateway.errors import BadChange, BadInput, TooLarge
 from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_tag, check_task
 from gateway.runs import COLUMNS, Kind, RawStatus, raw_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+#: Ignored wherever metadata is written: in a JavaScript client it would reach the object's prototype (section 5.2).
+UNSAFE_KEY: Final = "__proto__"
 
 _LIMITED: Final = {"payload": "payload_bytes", "output": "output_bytes"}
 
@@ -71,8 +74,8 @@ class Change:
     """
     What happened to one run. Built by `change()`, which checks it.
 
-    `columns` and `initial` are JSON by column name; `initial` only fills what the run does not have yet, and with
-    `create` the run is made if it does not exist.
+    `columns` and `initial` are JSON by column name. With `create` the run is made if it does not exist, and `initial`
+    and `initial_metadata` fill what it does not have yet: a worker may have been faster than whoever created the run.
     """
 
     run: str
@@ -81,6 +84,7 @@ class Change:
     status: RawStatus | None = None
     columns: Mapping[str, bytes] = field(default_factory=dict)
     initial: Mapping[str, bytes] = field(default_factory=dict)
+    initial_metadata: Mapping[str, bytes] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     operations: tuple[Operation, ...] = ()
     #: How long ago it happened, for a change that could not be sent at once.
@@ -95,6 +99,7 @@ def change(
     status: str | None = None,
     columns: Mapping[str, Any] | None = None,
     initial: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
     operations: Sequence[Operation] = (),
     limits: Limits | None = None,
@@ -105,13 +110,16 @@ def change(
     Args:
         status: A public or raw name.
         columns: Values by column name; times as milliseconds since 1970.
+        initial, metadata: What a run that is created begins with.
 
     Raises:
         BadChange: Saying what is wrong and what would be right.
-        TooLarge: When payload or output is over its limit.
+        TooLarge: When payload, output or metadata is over its limit.
         BadFeed: When an id or tag can't be one.
     """
     limits = limits or Limits()
+    if attempt is not None and (isinstance(attempt, bool) or not isinstance(attempt, int)):
+        raise BadChange(f"an attempt is a number from 1 to 1000000, not {attempt!r}")
     if attempt is not None and not 1 <= attempt <= 1_000_000:
         raise BadChange(f"an attempt is a number from 1 to 1000000, not {attempt}")
     if len(tags) > MAX_TAGS_PER_RUN:
@@ -120,23 +128,38 @@ def change(
         run=check_id("run", run),
         create=create,
         attempt=attempt,
-        status=raw_status(status) if status is not None else None,
-        columns=_encode(columns or {}, limits),
+        status=_status(status) if status is not None else None,
+        columns=_encode(columns or {}, limits, fixed=_ORIGIN),
         initial=_encode(initial or {}, limits),
+        initial_metadata=_encode_metadata(metadata or {}, limits),
         tags=tuple(dict.fromkeys(check_tag(tag) for tag in tags)),
         operations=tuple(operations),
     )
 
 
 #: Columns that only the script sets: they follow from the status and the order of changes.
-_DERIVED: Final = frozenset({"status", "attempt", "createdAt", "updatedAt", "runTags", "transitions"})
+_DERIVED: Final = frozenset(
+    {"status", "attempt", "createdAt", "updatedAt", "runTags", "transitions"}
+    | {"queuedAt", "startedAt", "completedAt", "expiredAt"}
+)
+#: Where a run comes from is known when it is created, or not yet known; it never changes.
+_ORIGIN: Final = frozenset({"taskIdentifier", "batchId", "parentRunId", "rootRunId"})
 
 
-def _encode(values: Mapping[str, Any], limits: Limits) -> dict[str, bytes]:
+def _status(name: str) -> RawStatus:
+    try:
+        return raw_status(name)
+    except BadInput as error:
+        raise BadChange(error.detail) from None
+
+
+def _encode(values: Mapping[str, Any], limits: Limits, *, fixed: frozenset[str] = frozenset()) -> dict[str, bytes]:
     encoded = {}
     for name, value in values.items():
         if name not in COLUMNS or name in _DERIVED:
             raise BadChange(f"{name!r} is not a column that can be set")
+        if name in fixed:
+            raise BadChange(f"{name} is part of a run's origin (`initial`) and never changes")
         encoded[name] = encode_json(_checked(name, value), what=name)
         if name in _LIMITED:
             limit = getattr(limits, _LIMITED[name])
@@ -145,12 +168,28 @@ def _encode(values: Mapping[str, Any], limits: Limits) -> dict[str, bytes]:
     return encoded
 
 
+def _encode_metadata(values: Mapping[str, Any], limits: Limits) -> dict[str, bytes]:
+    encoded = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise BadChange(f"a metadata key is text, not {key!r}")
+        encode_json(key, what="a metadata key")
+        if key != UNSAFE_KEY:
+            encoded[key] = encode_json(value, what=f"metadata {key[:80]!r}")
+    size = sum(len(key.encode()) + len(text) + 4 for key, text in encoded.items())
+    if size > limits.metadata_bytes:
+        raise TooLarge("metadata", size=size, limit=limits.metadata_bytes)
+    return encoded
+
+
 def _checked(name: str, value: Any) -> Any:
     if value is None:
         return None
+    if name in _ORIGIN and not isinstance(value, str):
+        raise BadChange(f"{name} is text, not {value!r}")
     if name == "taskIdentifier":
         return check_task(value)
-    if name in ("batchId", "parentRunId", "rootRunId"):
+    if name in _ORIGIN:
         return check_id("batch" if name == "batchId" else "run", value)
     if COLUMNS[name].kind is Kind.TIME and (isinstance(value, bool) or not isinstance(value, int)):
         raise BadChange(f"{name} is milliseconds since 1970, not {value!r}")

@@ -125,13 +125,10 @@ class RedisStore:
     ) -> Page:
         """The rows of *feed* whose last change has a number above *after*: the next page of them."""
         run = feed.names[0] if feed.kind == "run" else ""
+        arguments: list[str | int] = [prefix(environment), self._lifetime, epoch, feed.kind, run]
+        arguments += [after, PAGE_ROWS, PAGE_BYTES, since, _other_tags(feed), int(metadata), *columns]
         found, end, complete, rows = await self._read(
-            "read_page",
-            (history_key(environment), index_key(environment, feed)),
-            (
-                *(prefix(environment), self._lifetime, epoch, feed.kind, run, after, PAGE_ROWS, PAGE_BYTES, since),
-                *(_other_tags(feed), int(metadata), *columns),
-            ),
+            "read_page", (history_key(environment), index_key(environment, feed)), tuple(arguments)
         )
         return Page(found.decode(), int(end), complete == 1, [_read_row(row, columns) for row in rows])
 

@@ -4,11 +4,13 @@
 --
 -- KEYS  1 history of the environment   2 row of the run   3 its metadata
 -- ARGV  the fields of `named`, in that order; then lists, each led by its length:
---       columns (name, JSON)*, columns for a run that is new (name, JSON)*, tags*, operations (type, key, JSON)*
+--       columns (name, JSON)*, columns that fill gaps (name, JSON)*, metadata that fills gaps (key, JSON)*, tags*,
+--       operations (type, key, JSON)*
 -- Returns {outcome, epoch, sequence, status, attempt}, outcome one of
 --   applied     stored and published under this number
 --   unchanged   it was so already; nothing was published
---   stale       a later status or attempt is known; nothing was published
+--   stale       a later status or attempt is known. What came with it and does not belong to it (tags, where the run
+--               comes from, operations of the present attempt) is stored and published under this number if it is news
 --   missing     there is no such run, and the change may not create it
 --   conflict    the metadata is not of the version that the operations were computed from
 --   too_large   the metadata would be over its limit; `sequence` is the size it would have
@@ -19,11 +21,11 @@
 
 local named = {}
 for i, name in ipairs({'prefix', 'publish', 'run', 'create', 'attempt', 'status', 'age', 'kept_finished',
-                       'kept_unfinished', 'large', 'metadata_limit', 'metadata_version'}) do
+                       'kept_unfinished', 'large', 'metadata_limit', 'metadata_version', 'once'}) do
   named[name] = ARGV[i]
 end
 
-local position = 13
+local position = 14
 local function take(width)
   local list, count = {}, tonumber(ARGV[position])
   position = position + 1
@@ -33,7 +35,7 @@ local function take(width)
   end
   return list
 end
-local columns, initial, tags, operations = take(2), take(2), take(1), take(3)
+local columns, initial, initial_metadata, tags, operations = take(2), take(2), take(2), take(1), take(3)
 
 local prefix, run = named.prefix, named.run
 local history_key, row_key, metadata_key = KEYS[1], KEYS[2], KEYS[3]
@@ -48,6 +50,9 @@ local RANK = {
   TIMED_OUT = FINAL_RANK,
 }
 local MAX_TAGS, MAX_TRANSITIONS = 10, 100
+-- Appending or incrementing again is not the same. So such a change has a name (`once`, of eight characters), and the
+-- last names are kept for whoever had no answer and asks again; the children of a batch count in their parent together.
+local KEPT_ONCE, ONCE_LENGTH = 64, 8
 
 local now = now_microseconds()
 local now_ms = math.floor(now / 1000)
@@ -56,7 +61,7 @@ local longest = math.max(tonumber(named.kept_finished), tonumber(named.kept_unfi
 
 -- The row's own fields start with an underscore: raw text that this script needs and no viewer sees.
 local OWN = {'_status', '_attempt', '_tags', '_task', '_batch', '_created', '_started', '_updated', '_touched',
-             '_version', '_bytes', '_transitions'}
+             '_version', '_bytes', '_transitions', '_once'}
 local row = {}
 for i, value in ipairs(redis.call('HMGET', row_key, unpack(OWN))) do row[OWN[i]] = value or nil end
 local is_new = row._created == nil
@@ -68,8 +73,10 @@ end
 
 if is_new and named.create ~= '1' then return answer('missing') end
 
--- 1. Is the change late? What it says of the attempt is then dropped; what it knows of the run's origin
--- (task, payload, tags) still fills gaps, for a worker may have been faster than whoever created the run.
+-- 1. Is the change late? What it says of the status is then dropped, and of an earlier attempt everything; what it
+-- knows of the run's origin (task, payload, tags) still fills gaps, for a worker may have been faster than whoever
+-- created the run. Operations are taken as if they had come alone: whether a publisher sent them a moment sooner, or
+-- together with the status, makes no difference.
 
 local attempt = tonumber(named.attempt) or tonumber(row._attempt or 1)
 local known_attempt = tonumber(row._attempt or 0)
@@ -78,15 +85,13 @@ if is_new and status == '' then status = 'PENDING' end
 
 local late  -- the answer for a change that comes too late, or again
 if attempt < known_attempt then
-  late = 'stale'
+  late, operations = 'stale', {}
 elseif status ~= '' and row._status and attempt == known_attempt then
   if RANK[status] < RANK[row._status] then late = 'stale'
   elseif RANK[row._status] == FINAL_RANK then late = status == row._status and 'unchanged' or 'stale' end
 end
-if late then
-  if named.create ~= '1' then return answer(late) end
-  attempt, status, columns, operations = known_attempt, '', {}, {}
-end
+if late then attempt, status, columns = known_attempt, '', {} end
+if named.create ~= '1' then initial, initial_metadata = {}, {} end
 local status_changes = status ~= '' and (is_new or attempt > known_attempt or status ~= row._status)
 
 -- 2. What changes? `changed` are columns as JSON, `own` the script's fields beside them.
@@ -106,7 +111,7 @@ local function compare(list, differs)
     if differs(stored[i], pair[2]) then set(pair[1], pair[2]) end
   end
 end
-if named.create == '1' then compare(initial, function(stored, json) return not stored and json ~= 'null' end) end
+compare(initial, function(stored, json) return not stored and json ~= 'null' end)
 compare(columns, function(stored, json) return (stored or 'null') ~= json end)
 
 if is_new then
@@ -168,10 +173,16 @@ end
 -- 4. Metadata operations (Trigger.dev realtime protocol, section 5.2), on literal top-level keys. Those that
 -- need a value taken apart come as `set` and `delete`, computed by the publisher from a version it names.
 
-local metadata, deleted, metadata_names = {}, {}, {}  -- key → JSON; key → true; keys in order
+local metadata, metadata_names = {}, {}  -- key → JSON, or false when deleted; keys in order
 local bytes = tonumber(row._bytes or 0)
-if #operations > 0 then
-  if named.metadata_version ~= '' and named.metadata_version ~= (row._version or '0') then
+if named.once ~= '' and #operations > 0 then
+  local known, again = row._once or '', false
+  for i = 1, #known, ONCE_LENGTH do again = again or string.sub(known, i, i + ONCE_LENGTH - 1) == named.once end
+  if again then operations = {}
+  else own._once = string.sub(named.once .. known, 1, KEPT_ONCE * ONCE_LENGTH) end
+end
+if #operations + #initial_metadata > 0 then
+  if #operations > 0 and named.metadata_version ~= '' and named.metadata_version ~= (row._version or '0') then
     return answer('conflict')
   end
   local stored = {}
@@ -190,6 +201,7 @@ if #operations > 0 then
   end
   -- The shortest text that reads back as the same number, as every JSON writer would print it.
   local function number_text(number)
+    if number == 0 then return '0' end  -- not -0
     if number == math.floor(number) and math.abs(number) < 9007199254740992 then return integer(number) end
     for digits = 15, 17 do
       local text = string.format('%.' .. digits .. 'g', number)
@@ -209,13 +221,17 @@ if #operations > 0 then
     increment = function(key, json)
       local before = current(key)
       local base = before and string.match(before, '^%-?%d') and tonumber(before) or 0
-      put(key, number_text(base + tonumber(json)))
+      local sum = base + tonumber(json)
+      if math.abs(sum) ~= math.huge then put(key, number_text(sum)) end  -- JSON knows no infinity
     end,
     clear = function()
       for _, key in ipairs(redis.call('HKEYS', metadata_key)) do if current(key) then put(key, nil) end end
       for _, key in ipairs(metadata_names) do if metadata[key] then put(key, nil) end end
     end,
   }
+  for _, pair in ipairs(initial_metadata) do
+    if not current(pair[1]) then put(pair[1], pair[2]) end
+  end
   for _, operation in ipairs(operations) do apply[operation[1]](operation[2], operation[3]) end
   -- A key that was changed and changed back is no change.
   local kept = {}
@@ -223,7 +239,8 @@ if #operations > 0 then
     if (metadata[key] or false) ~= stored[key] then kept[#kept + 1] = key end
   end
   metadata_names = kept
-  if #metadata_names > 0 and bytes > tonumber(named.metadata_limit) then return answer('too_large', bytes) end
+  local grows = bytes > tonumber(row._bytes or 0)  -- what was too large already may shrink
+  if grows and bytes > tonumber(named.metadata_limit) then return answer('too_large', bytes) end
 end
 
 if #changed_names == 0 and #metadata_names == 0 then return answer(late or 'unchanged') end
@@ -336,4 +353,4 @@ for _, index in ipairs(indexes) do
   redis.call(named.publish, prefix .. 'changes:' .. string.sub(index, #prefix + 6), message)
 end
 
-return answer('applied', sequence)
+return answer(late == 'stale' and 'stale' or 'applied', sequence)

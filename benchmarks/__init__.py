@@ -1,0 +1,1 @@
+"""Runcast measured beside a gateway as it is usually written by hand. See README.md."""

@@ -1,0 +1,210 @@
+"""The processes of a measurement: servers, Redis, and objects of ours that live in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import psutil
+import uvloop
+
+from benchmarks.machine import pin
+from gateway.store.embedded_binary import find_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from multiprocessing.connection import Connection
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+START_SECONDS = 20.0
+STOP_SECONDS = 5.0
+POLL_SECONDS = 0.005
+
+#: Memory has settled when it moved by less than this over so many looks in a row.
+SETTLED_BYTES, SETTLED_LOOKS, LOOK_SECONDS, SETTLE_SECONDS = 128 * 1024, 10, 0.1, 15.0
+
+
+class BenchmarkFailed(Exception):
+    """Something the measurement stands on did not work, so there is no number."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A program that listens on a port of loopback. It can be killed and started again at the same port."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], port: int, core: int | None) -> None:
+        self.port = port
+        self._command = command
+        self._environment = {**os.environ, **environment}
+        self._core = core
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it accepts connections."""
+        self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL)
+        pin(self._process.pid, self._core)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._accepts():
+            if self._process.poll() is not None:
+                raise BenchmarkFailed(f"{self._command} ended with status {self._process.returncode}")
+            if time.monotonic() > deadline:
+                raise BenchmarkFailed(f"{self._command} did not accept connections in {START_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it and wait until it is gone. Stopping twice is harmless."""
+        if self._process is None:
+            return
+        self._process.kill() if kill else self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def cpu_seconds(self) -> float:
+        """Processor time it has used so far, in user and kernel mode."""
+        times = self._inspect().cpu_times()
+        return float(times.user + times.system)
+
+    def memory_bytes(self) -> int:
+        """Its own memory and its share of what it has in common with others (PSS; where there is none, RSS)."""
+        information = self._inspect().memory_full_info()
+        return int(getattr(information, "pss", information.rss))
+
+    def settled_memory_bytes(self) -> int:
+        """Its memory, once that does not move any more."""
+        looks = [self.memory_bytes()]
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            looks.append(self.memory_bytes())
+            recent = looks[-SETTLED_LOOKS:]
+            if len(recent) == SETTLED_LOOKS and max(recent) - min(recent) < SETTLED_BYTES:
+                return looks[-1]
+        raise BenchmarkFailed(f"memory did not settle in {SETTLE_SECONDS:.0f} s: {looks[-SETTLED_LOOKS:]}")
+
+    def _accepts(self) -> bool:
+        with socket.socket() as attempt:
+            return attempt.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _inspect(self) -> psutil.Process:
+        if self._process is None:
+            raise BenchmarkFailed("the server is not running")
+        return psutil.Process(self._process.pid)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def running_redis(core: int | None) -> Iterator[tuple[int, str]]:
+    """A Redis of our own that keeps nothing on disk: its port and its version."""
+    binary = find_binary()
+    port = free_port()
+    options = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--loglevel", "warning")
+    with running(Server([str(binary), *options], {}, port, core)):
+        yield port, _redis_version(binary)
+
+
+def _redis_version(binary: Path) -> str:
+    printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.match(r"(\w+) server v=(\S+)", printed)
+    return f"{match[1]} {match[2]}" if match else printed.strip()
+
+
+class Remote(Generic[T]):
+    """
+    An object that lives in a process of its own, with an event loop of its own.
+
+    Its coroutine methods are called through `call`, one at a time; between calls its loop goes on. The process ends
+    with the block, or with us.
+    """
+
+    def __init__(self, factory: Callable[[], T], core: int | None) -> None:
+        spawning = multiprocessing.get_context("spawn")  # a fork would share our sockets and our heap
+        self._connection, theirs = spawning.Pipe()
+        self._process = spawning.Process(target=_serve, args=(theirs, factory, core), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def call(self, method: Callable[Concatenate[T, P], Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """
+        Call a method of the object and wait for what it returns.
+
+        Raises:
+            BenchmarkFailed: With what it raised.
+        """
+        self._connection.send((method.__name__, args, kwargs))
+        try:
+            succeeded, result = self._connection.recv()
+        except EOFError as error:
+            raise BenchmarkFailed(f"the process that ran {method.__qualname__} ended") from error
+        if not succeeded:
+            raise BenchmarkFailed(f"{method.__qualname__} failed:\n{result}")
+        value: R = result
+        return value
+
+    def __enter__(self) -> Remote[T]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+        self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(connection: Connection, factory: Callable[[], T], core: int | None) -> None:
+    pin(0, core)
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        uvloop.run(_answer(connection, factory()))
+
+
+async def _answer(connection: Connection, target: object) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        name, args, kwargs = await loop.run_in_executor(None, connection.recv)
+        try:
+            answer = True, await getattr(target, name)(*args, **kwargs)
+        except Exception as error:
+            answer = False, "".join(traceback.format_exception(_first(error)))
+        connection.send(answer)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Of many viewers who failed in the same way, one says enough."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]

@@ -1,0 +1,55 @@
+"""One Redis channel that this gateway hears, and the groups that it feeds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.codec import Event
+    from gateway.cursors import Cursor
+    from gateway.feed.group import Group
+    from gateway.feed.view import View
+    from gateway.feeds import EnvironmentId
+
+
+class Channel:
+    """
+    The groups whose feed has this channel.
+
+    `joined` is set while every message of the channel is heard. `breaks` counts how often that ended, so that whoever
+    read the state in between can tell.
+    """
+
+    __slots__ = ("breaks", "dirty", "environment", "groups", "joined", "last_settled", "name")
+
+    def __init__(self, name: bytes, environment: EnvironmentId, dirty: Callable[[Group], None]) -> None:
+        self.name = name
+        self.environment = environment
+        self.groups: dict[View, Group] = {}
+        self.joined = asyncio.Event()
+        self.breaks = 0
+        #: Called by a group that has something to write at the end of the loop turn.
+        self.dirty = dirty
+        #: Up to here all changes of the environment were heard and written, on this channel too.
+        self.last_settled: Cursor | None = None
+
+    def hear(self, event: Event) -> None:
+        for group in list(self.groups.values()):
+            group.hear(event)
+
+    def broke(self) -> None:
+        """Messages may have been missed: until the channel is joined again nobody on it is live."""
+        self.joined.clear()
+        self.breaks += 1
+        self.last_settled = None
+        for group in list(self.groups.values()):
+            group.broke()
+
+    def settled(self, epoch: str) -> int:
+        """The number up to which nothing is missing on this channel, if it is known and of *epoch*; else 0."""
+        if self.last_settled is None or self.last_settled.epoch != epoch:
+            return 0
+        return self.last_settled.sequence

@@ -1,0 +1,100 @@
+"""What the hub needs of a viewer's connection, and what it keeps of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.feed.follower import Follower
+    from gateway.feed.view import Framing, Message, View
+    from gateway.feeds import EnvironmentId, FeedId
+
+
+class Sink(Protocol):
+    """
+    Where a viewer's bytes go.
+
+    `write` never blocks and never fails: bytes for a connection that is gone are dropped. When too much is unsent
+    the sink calls its connection's `filled`, possibly from within `write`, and `drained` once it has been sent.
+    """
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Audience(Protocol):
+    """What a connection asks of the hub."""
+
+    def fell_behind(self, connection: Connection) -> None: ...
+    def drained(self, connection: Connection) -> None: ...
+    def gathered(self, connection: Connection) -> None: ...
+    def caught_up(self, connection: Connection) -> None: ...
+
+
+class Connection:
+    """One viewer's connection: a sink, how it spells messages, and the feeds it follows."""
+
+    __slots__ = ("_hub", "_turn", "environment", "followers", "framing", "full", "sink", "slot", "told_stale")
+
+    def __init__(self, hub: Audience, sink: Sink, framing: Framing, environment: EnvironmentId) -> None:
+        self._hub = hub
+        self.sink = sink
+        self.framing = framing
+        self.environment = environment
+        self.followers: dict[FeedId, Follower] = {}
+        #: Whether more is unsent than we keep for one viewer.
+        self.full = False
+        #: Whether the last heartbeat said that the data may be old.
+        self.told_stale = False
+        #: Which heartbeats it gets; the hub spreads connections over them.
+        self.slot = 0
+        self._turn: list[bytes] | None = None
+
+    def add(self, follower: Follower, view: View) -> None:
+        self.followers[view.feed] = follower
+        self._choose_writers()
+
+    def remove(self, view: View) -> None:
+        self.followers.pop(view.feed, None)
+        self._choose_writers()
+
+    def _choose_writers(self) -> None:
+        # With one feed a turn's share goes straight to the socket; with several it is gathered
+        # first, so that there is one write per viewer and loop turn.
+        write = self.sink.write if len(self.followers) == 1 else self._gather
+        for follower in self.followers.values():
+            follower.write = write
+
+    def _gather(self, data: bytes) -> None:
+        if self._turn is None:
+            self._turn = []
+            self._hub.gathered(self)
+        self._turn.append(data)
+
+    def flush(self) -> None:
+        """Write what was gathered in this loop turn."""
+        if self._turn is not None:
+            data, self._turn = b"".join(self._turn), None
+            self.sink.write(data)
+
+    def tell(self, message: Message) -> None:
+        """Write one message, after what was gathered."""
+        self.flush()
+        self.sink.write(self.framing.wrap(self.framing.frame(message.kind, message.body, message.cursor)))
+
+    def ended(self, feed: FeedId) -> None:
+        """A run feed told its `end`. Transports that close then override this."""
+
+    def caught_up(self) -> None:
+        """One of its followers is live."""
+        if self.told_stale:
+            self._hub.caught_up(self)
+
+    def filled(self) -> None:
+        """The sink holds all that we keep for one viewer."""
+        self.full = True
+        self._hub.fell_behind(self)
+
+    def drained(self) -> None:
+        """The sink has sent it."""
+        self.full = False
+        self._hub.drained(self)

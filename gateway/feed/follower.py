@@ -1,0 +1,95 @@
+"""
+One viewer's place in one feed.
+
+    CATCHING_UP   it waits for what changed after its cursor
+    LIVE          it is told each change as it happens
+    BEHIND        its socket took no more; it is told nothing until it drained
+    LEFT          it follows no more
+
+The rest of the room moves followers only along this table.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.cursors import Cursor
+    from gateway.feed.connection import Connection
+    from gateway.feed.group import Group
+
+
+class Phase(Enum):
+    CATCHING_UP = auto()
+    LIVE = auto()
+    BEHIND = auto()
+    LEFT = auto()
+
+
+class Signal(Enum):
+    CAUGHT_UP = auto()
+    FEED_BROKEN = auto()  # changes may have been missed, or can't be shown as they came
+    SINK_FULL = auto()
+    SINK_DRAINED = auto()
+    VIEWER_LEFT = auto()
+
+
+TRANSITIONS: Final[Mapping[Phase, Mapping[Signal, Phase]]] = MappingProxyType(
+    {
+        Phase.CATCHING_UP: {
+            Signal.CAUGHT_UP: Phase.LIVE,
+            Signal.FEED_BROKEN: Phase.CATCHING_UP,  # what it is told next is read after the break
+            Signal.SINK_FULL: Phase.BEHIND,
+            Signal.VIEWER_LEFT: Phase.LEFT,
+        },
+        Phase.LIVE: {
+            Signal.FEED_BROKEN: Phase.CATCHING_UP,
+            Signal.SINK_FULL: Phase.BEHIND,
+            Signal.VIEWER_LEFT: Phase.LEFT,
+        },
+        Phase.BEHIND: {
+            Signal.FEED_BROKEN: Phase.BEHIND,
+            Signal.SINK_FULL: Phase.BEHIND,
+            Signal.SINK_DRAINED: Phase.CATCHING_UP,
+            Signal.VIEWER_LEFT: Phase.LEFT,
+        },
+        Phase.LEFT: {Signal.VIEWER_LEFT: Phase.LEFT},  # leaving twice is not a mistake
+    }
+)
+
+
+class Follower:
+    """What the hub keeps of a viewer for each feed it follows. Thousands exist, so it has slots and little else."""
+
+    __slots__ = ("at", "connection", "ended", "epoch", "group", "phase", "replaces", "write")
+
+    def __init__(self, connection: Connection, group: Group, cursor: Cursor | None) -> None:
+        self.connection = connection
+        self.group = group
+        self.phase = Phase.CATCHING_UP
+        #: It has been told everything up to this number of this epoch. While it is live its group knows better.
+        self.epoch = cursor.epoch if cursor is not None else ""
+        self.at = cursor.sequence if cursor is not None else 0
+        #: Whether the next snapshot page replaces what the viewer has.
+        self.replaces = cursor is None
+        #: Whether it was told that its run ended.
+        self.ended = False
+        #: Where its share of a loop turn goes: the connection decides, by how many feeds it follows.
+        self.write: Callable[[bytes], None] = connection.sink.write
+
+    def move(self, signal: Signal) -> Phase:
+        """
+        Take the step that *signal* calls for.
+
+        Raises:
+            RuntimeError: When there is no such step: a mistake of ours, named by phase and signal.
+        """
+        try:
+            self.phase = TRANSITIONS[self.phase][signal]
+        except KeyError:
+            raise RuntimeError(f"a follower that is {self.phase.name} can't be told {signal.name}") from None
+        return self.phase

@@ -1,0 +1,232 @@
+"""
+The viewers who see one feed in the same way.
+
+Here is the hot path: an event is encoded once for the group, framed once per transport, and written once per viewer
+and loop turn. Nobody is awaited and nothing is queued; whoever does not take what is written falls behind, and
+catches up from its cursor when it does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.cursors import Cursor
+from gateway.feed.follower import Follower, Phase, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.codec import Event
+    from gateway.feed.channel import Channel
+    from gateway.feed.view import Framing, Message, View
+
+#: Events kept for those who are reading the state meanwhile. When more come, they read again.
+MAX_HEARD: Final = 1000
+#: Ids kept of the runs that viewers of a cut-off snapshot know. When more come, we start over.
+MAX_KNOWN: Final = 50_000
+
+
+class Group:
+    """
+    Followers with the same view of a feed, and their common place in it.
+
+    `position` is the number of the last change that all live followers have been told; `floor` the highest number
+    that some of them read before they joined, below which each one's own place is looked at.
+    """
+
+    __slots__ = (
+        *("_dirty", "_floor", "_messages", "_reached", "_wants_wave", "channel", "deliveries", "epoch"),
+        *("heard", "heard_all", "known", "live", "position", "size", "view", "waiting"),
+    )
+
+    def __init__(self, channel: Channel, view: View, wants_wave: Callable[[Group], None]) -> None:
+        self.channel = channel
+        self.view = view
+        self.epoch = ""
+        self.position = 0
+        self.live: dict[Framing, dict[Follower, None]] = {}
+        self.waiting: dict[Follower, None] = {}
+        self.size = 0
+        #: Runs that every live follower has, or None when they have all there are.
+        self.known: set[str] | None = None
+        #: Events since the reading of the state began, while somebody catches up; and whether these are all.
+        self.heard: list[Event] | None = None
+        self.heard_all = True
+        self.deliveries = 0
+        self._floor = 0
+        self._reached = 0  # as `position`, but of messages that are not yet written
+        self._messages: list[Message] = []
+        self._dirty = False
+        self._wants_wave = wants_wave
+
+    # Followers come, fall behind, return, leave.
+
+    def add(self, follower: Follower) -> None:
+        self.size += 1
+        self._wait(follower)
+
+    def remove(self, follower: Follower) -> None:
+        if follower.phase is not Phase.LEFT:
+            self._forget(follower)
+            follower.move(Signal.VIEWER_LEFT)
+            self.size -= 1
+
+    def fell_behind(self, follower: Follower) -> None:
+        """Its sink is full: from now on it is told nothing."""
+        self._keep_place(follower)
+        self._forget(follower)
+        follower.move(Signal.SINK_FULL)
+
+    def drained(self, follower: Follower) -> None:
+        if follower.phase is Phase.BEHIND:
+            follower.move(Signal.SINK_DRAINED)
+            self._wait(follower)
+
+    def broke(self) -> None:
+        """Changes may have been missed, or can't be told as they came: all who were live catch up."""
+        self.flush()
+        for follower in [follower for followers in self.live.values() for follower in followers]:
+            self._keep_place(follower)
+            self._forget(follower)
+            follower.move(Signal.FEED_BROKEN)
+            self._wait(follower)
+
+    def _wait(self, follower: Follower) -> None:
+        self.waiting[follower] = None
+        self._wants_wave(self)
+
+    def _forget(self, follower: Follower) -> None:
+        self.waiting.pop(follower, None)
+        self.live.get(follower.connection.framing, {}).pop(follower, None)
+
+    def _keep_place(self, follower: Follower) -> None:
+        if follower.phase is Phase.LIVE:
+            follower.epoch = self.epoch
+            follower.at = max(follower.at, self.position, self.channel.settled(self.epoch))
+
+    def begin(self, epoch: str) -> None:
+        """Those who are about to join read the history of *epoch*; live followers of another one join them."""
+        if epoch != self.epoch:
+            self.broke()
+            self.epoch, self.position, self._reached, self._floor = epoch, 0, 0, 0
+
+    def admit(self, followers: Iterable[Follower], at: int, known: set[str] | None) -> None:
+        """
+        Let *followers*, who have read everything up to *at*, hear what comes; what came meanwhile they are told first.
+
+        *known* are the runs that all of them have, or None when that is every run of the feed.
+        """
+        joining = list(followers)
+        missed = [event for event in self.heard or () if event.sequence > at and event.epoch == self.epoch]
+        if any(self.live.values()):
+            self._floor = max(self._floor, at)
+            self.known = known if self.known is None else self.known if known is None else self.known & known
+        else:
+            self.known = known
+            self._floor = at
+            self.position = self._reached = max(at, missed[-1].sequence if missed else 0)
+        messages = [message for event in missed for message in self._messages_for(event)]
+        for follower in joining:
+            del self.waiting[follower]
+            follower.move(Signal.CAUGHT_UP)
+            follower.at = at
+            self.live.setdefault(follower.connection.framing, {})[follower] = None
+        if messages:
+            self._write(messages, joining)
+
+    # Changes come.
+
+    def hear(self, event: Event) -> None:
+        """A change of this feed's channel, in order."""
+        if not self.view.admits(event):
+            return
+        if self.heard is not None:
+            self._remember(event, self.heard)
+        if not any(self.live.values()):
+            return
+        if event.epoch != self.epoch:
+            self.broke()
+        elif event.sequence > self._reached:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        if not self.can_tell(event):
+            self.broke()
+            return
+        if self.known is not None:
+            self.known.add(event.run)
+        if event.sequence <= self._floor:
+            self._tell_some(event)
+            return
+        self._reached = event.sequence
+        self._messages.extend(self._messages_for(event))
+        if not self._dirty:
+            self._dirty = True
+            self.channel.dirty(self)
+
+    def can_tell(self, event: Event) -> bool:
+        """Whether all that this view shows of the change is in the event, for viewers who may not know the run."""
+        if self.view.lacks(event):
+            return False
+        return self.known is None or event.whole or event.run in self.known
+
+    def _tell_some(self, event: Event) -> None:
+        """Some followers read this change before they joined: it came late, over the subscription."""
+        self.flush()
+        self.position = self._reached = event.sequence
+        late = [follower for followers in self.live.values() for follower in followers if follower.at < event.sequence]
+        self._write(self._messages_for(event), late)
+
+    def _messages_for(self, event: Event) -> list[Message]:
+        cursor = str(Cursor(event.epoch, event.sequence))
+        update = self.view.update(event, cursor)
+        end = self.view.end_of(event, cursor)
+        return [message for message in (update, end) if message is not None]
+
+    def _remember(self, event: Event, heard: list[Event]) -> None:
+        if len(heard) >= MAX_HEARD or self.view.lacks(event):
+            self.heard_all = False
+        else:
+            heard.append(event)
+
+    # Viewers are told.
+
+    def flush(self) -> None:
+        """Write what this loop turn brought: one write per viewer."""
+        messages, self._messages, self._dirty = self._messages, [], False
+        # Before the writes: a follower whose sink fills up with this has been given it, and
+        # one that was full before is not in `live` any more.
+        self.position = self._reached
+        if self.known is not None and len(self.known) > MAX_KNOWN:
+            self.known = set()
+        if not messages:
+            return
+        for framing, followers in self.live.items():
+            data = _spell(framing, messages)
+            self.deliveries += len(messages) * len(followers)
+            # A write may fill a sink, which takes its followers out of `live`, here and elsewhere.
+            for follower in list(followers):
+                if follower.phase is Phase.LIVE:
+                    follower.write(data)
+        self._tell_ends(messages, [follower for followers in self.live.values() for follower in followers])
+
+    def _write(self, messages: list[Message], followers: list[Follower]) -> None:
+        spelled: dict[Framing, bytes] = {}
+        self.deliveries += len(messages) * len(followers)
+        for follower in followers:
+            framing = follower.connection.framing
+            if framing not in spelled:
+                spelled[framing] = _spell(framing, messages)
+            if follower.phase is Phase.LIVE:
+                follower.write(spelled[framing])
+        self._tell_ends(messages, followers)
+
+    def _tell_ends(self, messages: list[Message], followers: list[Follower]) -> None:
+        if self.view.feed.kind == "run" and messages[-1].kind == "end":
+            for follower in followers:
+                follower.ended = True
+                follower.connection.ended(self.view.feed)
+
+
+def _spell(framing: Framing, messages: list[Message]) -> bytes:
+    return framing.wrap(b"".join([framing.frame(m.kind, m.body, m.cursor) for m in messages]))

@@ -1,0 +1,375 @@
+"""
+Follows each feed once per process, however many viewers there are, and tells them.
+
+One subscription brings changes; each is decoded once, handed to the groups of its channel, and written at the end of
+the loop turn in which it came. Around that: a canary that proves every second that the subscription hears, heartbeats
+that say how fresh the feeds are, and the waves that bring viewers up to date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gateway.codec import decode_event, encode_message, rfc3339
+from gateway.cursors import Cursor
+from gateway.errors import Unavailable
+from gateway.feed.catching_up import RowReader, catch_up
+from gateway.feed.channel import Channel
+from gateway.feed.follower import Follower, Phase
+from gateway.feed.group import Group
+from gateway.feed.view import Message
+from gateway.store.redis_keys import change_channel
+from gateway.store.subscription import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.codec import Event
+    from gateway.feed.connection import Connection
+    from gateway.feed.view import View
+    from gateway.feeds import EnvironmentId
+
+_log = logging.getLogger("runcast.feed")
+
+CANARY_SECONDS: Final = 1.0
+#: A subscription that did not hear a canary for so long is deaf (design: noticed in two seconds).
+DEAF_SECONDS: Final = 2.0
+#: Environments without viewers are only swept.
+SWEEP_SECONDS: Final = 5.0
+SWEEP_RUNS: Final = 200
+#: Into how many parts heartbeats are spread, so that ten thousand viewers are not written to at once.
+HEARTBEAT_SLOTS: Final = 60
+
+
+class Store(RowReader, Protocol):
+    """What the hub needs of the store."""
+
+    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None: ...
+
+
+@dataclass(slots=True)
+class _Environment:
+    """What the hub knows of one environment that has viewers."""
+
+    name: EnvironmentId
+    connections: int = 0
+    #: When the data was last known to be the truth (ms since 1970), and where it was then.
+    as_of: int = 0
+    settled: Cursor | None = None
+    stale: bool = False
+    #: When a canary was last heard, or the first connection came (monotonic seconds).
+    heard_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Plain counters; they are read by whoever shows them."""
+
+    events: int = 0
+    bad_events: int = 0
+    waves: int = 0
+    fell_behind: int = 0
+    lost_subscriptions: int = 0
+    deaf_subscriptions: int = 0
+    #: Deliveries of groups that are gone; those that are not count their own.
+    deliveries: int = 0
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What must be written when this loop turn's messages are heard."""
+
+    groups: list[Group] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+    canaries: list[tuple[_Environment, Cursor]] = field(default_factory=list)
+
+
+class Hub:
+    """The feeds that somebody follows, and everybody who does. Does its work while `run` runs."""
+
+    def __init__(self, store: Store, url: str, environments: Iterable[EnvironmentId], heartbeat_seconds: float) -> None:
+        self.statistics = Statistics()
+        self.heartbeat_seconds = heartbeat_seconds
+        self._store = store
+        self._known_environments = list(environments)
+        self._subscription = Subscription(url, self)
+        self._channels: dict[bytes, Channel] = {}
+        self._environments: dict[EnvironmentId, _Environment] = {}
+        self._ring: list[dict[Connection, None]] = [{} for _ in range(HEARTBEAT_SLOTS)]
+        self._slots = itertools.cycle(range(HEARTBEAT_SLOTS))
+        self._turn = _Turn()
+        self._waves: dict[Group, asyncio.Task[None]] = {}
+        self._canary_channel = f"runcast:canary:{secrets.token_hex(8)}"
+        self._last: tuple[bytes, Event | None] = (b"", None)
+
+    # Connections and what they follow.
+
+    def open(self, connection: Connection) -> None:
+        """A viewer's connection comes; from now on it gets heartbeats."""
+        environment = self._environments.get(connection.environment)
+        if environment is None:
+            environment = _Environment(connection.environment, heard_at=time.monotonic())
+            self._environments[connection.environment] = environment
+        environment.connections += 1
+        connection.slot = next(self._slots)
+        self._ring[connection.slot][connection] = None
+        if not self._subscription.connected:
+            self._become(environment, stale=True)
+
+    def close(self, connection: Connection) -> None:
+        """It goes, with all that it follows. Closing twice is harmless."""
+        if self._ring[connection.slot].pop(connection, self) is self:
+            return
+        for follower in list(connection.followers.values()):
+            self.leave(follower)
+        environment = self._environments[connection.environment]
+        environment.connections -= 1
+        if environment.connections == 0:
+            del self._environments[connection.environment]
+
+    def follow(self, connection: Connection, view: View, cursor: Cursor | None) -> Follower:
+        """
+        Tell *connection* about *view*: what changed after *cursor*, or everything, and then each change.
+
+        The feed need not exist. Returns at once; what is told goes to the connection's sink.
+        """
+        group = self._group(connection.environment, view)
+        follower = Follower(connection, group, cursor)
+        connection.add(follower, view)
+        group.add(follower)
+        return follower
+
+    def leave(self, follower: Follower) -> None:
+        """Tell it no more. Leaving twice is harmless."""
+        group = follower.group
+        if follower.phase is Phase.LEFT:
+            return
+        group.remove(follower)
+        follower.connection.remove(group.view)
+        if group.size == 0:
+            self._forget(group)
+
+    def _group(self, environment: EnvironmentId, view: View) -> Group:
+        name = change_channel(environment, view.feed).encode()
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = Channel(name, environment, self._turn_groups_append)
+            self._subscription.join(name)
+        group = channel.groups.get(view)
+        if group is None:
+            group = channel.groups[view] = Group(channel, view, self._wants_wave)
+        return group
+
+    def _turn_groups_append(self, group: Group) -> None:
+        self._turn.groups.append(group)
+
+    def _forget(self, group: Group) -> None:
+        channel = group.channel
+        self.statistics.deliveries += group.deliveries
+        del channel.groups[group.view]
+        wave = self._waves.pop(group, None)
+        if wave is not None:
+            wave.cancel()
+        if not channel.groups:
+            del self._channels[channel.name]
+            self._subscription.leave(channel.name)
+
+    def _wants_wave(self, group: Group) -> None:
+        if group in self._waves:
+            return
+        self.statistics.waves += 1
+        task = asyncio.create_task(catch_up(group, self._store), name=f"catching up with {group.view.feed}")
+        self._waves[group] = task
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if self._waves.get(group) is task:
+                del self._waves[group]
+                if group.waiting:  # somebody came between its last look and its end
+                    self._wants_wave(group)
+
+        task.add_done_callback(ended)
+
+    # What connections say of themselves (feed/connection.py: Audience).
+
+    def fell_behind(self, connection: Connection) -> None:
+        self.statistics.fell_behind += 1
+        for follower in connection.followers.values():
+            follower.group.fell_behind(follower)
+
+    def drained(self, connection: Connection) -> None:
+        for follower in connection.followers.values():
+            follower.group.drained(follower)
+
+    def gathered(self, connection: Connection) -> None:
+        if not self._turn.connections:
+            # Within a turn its end comes anyway; a share that comes at another time must not wait for one.
+            asyncio.get_running_loop().call_soon(self.turn_ended)
+        self._turn.connections.append(connection)
+
+    def caught_up(self, connection: Connection) -> None:
+        self._beat(connection, self._environments[connection.environment])
+
+    # What the subscription says (store/subscription.py: Listener).
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        found = self._channels.get(channel)
+        if found is None:
+            if channel == self._canary_channel.encode():
+                self._heard_canary(payload)
+            return
+        if payload != self._last[0]:  # a run that is in several feeds comes once for each
+            self.statistics.events += 1
+            self._last = (payload, self._decode(payload))
+        event = self._last[1]
+        if event is not None:
+            found.hear(event)
+
+    def _decode(self, payload: bytes) -> Event | None:
+        try:
+            return decode_event(payload)
+        except ValueError:
+            self.statistics.bad_events += 1
+            _log.exception("somebody else publishes on our channels")
+            return None
+
+    def turn_ended(self) -> None:
+        turn, self._turn = self._turn, _Turn()
+        for group in turn.groups:
+            group.flush()
+        # Flushing may have gathered more than the turn had when it began.
+        for connection in itertools.chain(turn.connections, self._turn.connections):
+            connection.flush()
+        self._turn.connections.clear()
+        for environment, cursor in turn.canaries:
+            self._settle(environment, cursor)
+
+    def joined(self, channel: bytes) -> None:
+        found = self._channels.get(channel)
+        if found is not None:
+            found.joined.set()
+
+    def lost(self) -> None:
+        self.statistics.lost_subscriptions += 1
+        for channel in list(self._channels.values()):
+            channel.broke()
+        for environment in self._environments.values():
+            self._become(environment, stale=True)
+
+    # The canary.
+
+    def _heard_canary(self, payload: bytes) -> None:
+        name, sent, epoch, sequence = payload.decode().rsplit(" ", 3)
+        environment = self._environments.get(name)  # type: ignore[call-overload]
+        if environment is None:
+            return
+        environment.heard_at = time.monotonic()
+        environment.as_of = int(sent)
+        self._turn.canaries.append((environment, Cursor(epoch, int(sequence))))
+
+    def _settle(self, environment: _Environment, cursor: Cursor) -> None:
+        """Every change up to *cursor* has been heard and written, on every channel that was joined."""
+        environment.settled = cursor
+        for channel in self._channels.values():
+            if channel.environment == environment.name and channel.joined.is_set():
+                channel.last_settled = cursor
+                for group in list(channel.groups.values()):
+                    if group.epoch and group.epoch != cursor.epoch and any(group.live.values()):
+                        group.broke()  # data was lost while nobody wrote
+        self._become(environment, stale=False)
+
+    async def _send_canaries(self) -> None:
+        self._subscription.join(self._canary_channel.encode())
+        while True:
+            await asyncio.gather(*(self._send_canary(environment) for environment in list(self._environments)))
+            await asyncio.sleep(CANARY_SECONDS)
+            self._look_for_deafness()
+
+    async def _send_canary(self, environment: EnvironmentId) -> None:
+        # The text's last parts are added by the script: epoch and number.
+        text = f"{environment} {int(time.time() * 1000)}"
+        with contextlib.suppress(Unavailable):
+            await self._store.canary(environment, self._canary_channel, text, sweep=SWEEP_RUNS)
+
+    def _look_for_deafness(self) -> None:
+        now = time.monotonic()
+        deaf = [e for e in self._environments.values() if now - e.heard_at > DEAF_SECONDS]
+        for environment in deaf:
+            self._become(environment, stale=True)
+        if deaf and self._subscription.connected:
+            self.statistics.deaf_subscriptions += 1
+            self._subscription.drop()
+
+    async def _sweep(self) -> None:
+        while True:
+            for environment in self._known_environments:
+                if environment not in self._environments:
+                    with contextlib.suppress(Unavailable):
+                        await self._store.canary(environment, "", "", sweep=SWEEP_RUNS)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    @property
+    def hears(self) -> bool:
+        """Whether the subscription is connected, and no environment with viewers is stale."""
+        return self._subscription.connected and not any(e.stale for e in self._environments.values() if e.settled)
+
+    # Heartbeats.
+
+    def _become(self, environment: _Environment, *, stale: bool) -> None:
+        if environment.stale == stale:
+            return
+        environment.stale = stale
+        for connections in self._ring:
+            for connection in list(connections):
+                if connection.environment == environment.name and connection.told_stale != stale:
+                    self._beat(connection, environment)
+
+    async def _send_heartbeats(self) -> None:
+        for slot in itertools.cycle(range(HEARTBEAT_SLOTS)):
+            await asyncio.sleep(self.heartbeat_seconds / HEARTBEAT_SLOTS)
+            for connection in list(self._ring[slot]):
+                self._beat(connection, self._environments[connection.environment])
+
+    def _beat(self, connection: Connection, environment: _Environment) -> None:
+        """Say how fresh its feeds are; with a cursor only when all of them have everything up to it."""
+        if connection.full:
+            return
+        followers = connection.followers.values()
+        live = all(follower.phase is Phase.LIVE for follower in followers)
+        if connection.told_stale and not live:
+            return  # it is still catching up; it hears that it is live when it is
+        connection.told_stale = environment.stale
+        settled = environment.settled
+        moves = live and settled is not None and not environment.stale
+        moves = moves and all(f.group.epoch == settled.epoch for f in followers)  # type: ignore[union-attr]
+        connection.tell(_heartbeat(environment, str(settled) if moves else ""))
+
+    # Running.
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._subscription.run(), name="subscription")
+                tasks.create_task(self._send_canaries(), name="canaries")
+                tasks.create_task(self._send_heartbeats(), name="heartbeats")
+                tasks.create_task(self._sweep(), name="sweeping")
+        finally:
+            for wave in self._waves.values():
+                wave.cancel()
+            await asyncio.gather(*self._waves.values(), return_exceptions=True)
+
+
+def _heartbeat(environment: _Environment, cursor: str) -> Message:
+    message: dict[str, str] = {"type": "heartbeat", "state": "stale" if environment.stale else "live"}
+    if environment.as_of:
+        message["asOf"] = rfc3339(environment.as_of)
+    if cursor:
+        message["cursor"] = cursor
+    return Message("heartbeat", encode_message(message), cursor)

@@ -1,0 +1,123 @@
+"""How a feed is shown: which runs, which columns, and the messages that say so (docs/protocol.md). Does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gateway.codec import encode_message, public_changes, public_run, public_status
+from gateway.runs import COLUMNS, FINAL, METADATA, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.codec import Event, Row
+    from gateway.cursors import Cursor
+    from gateway.feeds import FeedId
+    from gateway.runs import Status
+
+MAX_LIMIT: Final = 1000
+
+
+class Framing(Protocol):
+    """How a transport spells messages. One object for all connections that spell them alike."""
+
+    def frame(self, kind: str, body: bytes, cursor: str) -> bytes:
+        """One message: its type, its JSON, and the cursor of who has seen it ("" when it moves nobody)."""
+
+    def wrap(self, frames: bytes) -> bytes:
+        """The frames of one loop turn, as they go to the socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to the viewers of a feed, before a transport spells it."""
+
+    kind: str
+    body: bytes
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A feed as some viewers asked to see it. Those who asked for the same share everything up to the socket."""
+
+    feed: FeedId
+    hidden: frozenset[str] = frozenset()
+    #: Only runs created at or after this moment (ms since 1970); 0 for all.
+    since: int = 0
+    #: The most runs of a snapshot: those that changed last.
+    limit: int = MAX_LIMIT
+    #: The stored columns that this view needs.
+    columns: tuple[str, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shown = [name for name, column in COLUMNS.items() if column.kind is not Kind.INTERNAL]
+        object.__setattr__(self, "columns", tuple(name for name in shown if name not in self.hidden))
+
+    @property
+    def shows_metadata(self) -> bool:
+        return METADATA not in self.hidden
+
+    def admits(self, event: Event) -> bool:
+        """Whether the run that changed belongs to this feed, as far as its channel does not say."""
+        if event.created < self.since:
+            return False
+        return self.feed.kind != "tag" or len(self.feed.names) == 1 or set(self.feed.names) <= set(event.tags)
+
+    def lacks(self, event: Event) -> bool:
+        """Whether the event leaves something out that this view shows, so that only the row can tell."""
+        return bool(event.left_out) and any(name not in self.hidden for name in event.left_out)
+
+    def update(self, event: Event, cursor: str) -> Message | None:
+        """What changed, or None when nothing of it is shown here."""
+        run = public_changes(event.columns, self.hidden)
+        if not event.whole and run.keys() <= {"updatedAt"} and not self._tells_metadata(event):
+            return None
+        message: dict[str, Any] = {"type": "update", "feed": str(self.feed), "run": {"id": event.run, **run}}
+        if event.whole:
+            message["whole"] = True
+            if self.shows_metadata:
+                message["run"]["metadata"] = event.metadata
+        elif self._tells_metadata(event):
+            message["metadata"] = {"changed": event.metadata, "deleted": event.deleted}
+        if event.transition is not None and "transitions" not in self.hidden:
+            message["transition"] = event.transition.public()
+        message["cursor"] = cursor
+        return Message("update", encode_message(message), cursor)
+
+    def _tells_metadata(self, event: Event) -> bool:
+        return self.shows_metadata and bool(event.metadata or event.deleted)
+
+    def snapshot(
+        self, runs: Sequence[bytes], cursor: Cursor, *, replaces: bool, complete: bool, truncated: bool
+    ) -> Message:
+        """Whole runs, each already encoded."""
+        head = encode_message(
+            {
+                "type": "snapshot",
+                "feed": str(self.feed),
+                "replaces": replaces,
+                "complete": complete,
+                "truncated": truncated,
+                "cursor": str(cursor),
+            }
+        )
+        return Message("snapshot", b'%s,"runs":[%s]}' % (head[:-1], b",".join(runs)), str(cursor))
+
+    def run(self, row: Row) -> bytes:
+        """The public object of a row, as this view shows it."""
+        return public_run(row, self.hidden)
+
+    def end(self, status: Status, cursor: str) -> Message | None:
+        """For a run feed: the message that its run reached its final status, or None when it has not."""
+        if self.feed.kind != "run" or status not in FINAL:
+            return None
+        body = encode_message({"type": "end", "feed": str(self.feed), "status": status, "cursor": cursor})
+        return Message("end", body, cursor)
+
+    def end_of(self, event: Event, cursor: str) -> Message | None:
+        """As `end`, for a change that may have brought it."""
+        if event.transition is None:
+            return None
+        return self.end(public_status(event.transition.status), cursor)

@@ -1,0 +1,359 @@
+"""
+Celery: one line gives every task of an application its status, for whoever may see it.
+
+    from gateway.integrations.celery import install
+
+    app = Celery("shop", broker=...)
+    install(app)
+
+The run's id is the task's id. Call `install` where the application is made, so that it happens in every process that
+imports it: those that publish tasks (web, beat) and those that run them. The pools `prefork`, `threads` and `solo` need
+nothing more. `gevent` and `eventlet` need what they need for Celery anyway: their own patching of the standard library
+before anything else is imported, which `celery worker --pool gevent` does.
+
+Tags and batch come with the message, and the batch of a group's tasks is the group:
+
+    task.apply_async(headers={"run_tags": ["customer:7"], "run_batch": "import-42"})
+
+`task.update_state(state="PROGRESS", meta={"current": 3, "total": 10, "description": "…"})`, the format of
+celery-progress, becomes the run's progress. In a task `gateway.current_run()` is its run, for everything else.
+
+Nothing here can hurt a task: what goes wrong is logged to `runcast.celery` and counted in `Integration.mistakes`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import current_task, signals, states
+from celery.app.task import Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.utils.serialization import UnpickleableExceptionWrapper
+
+from gateway.changes import Outcome
+from gateway.errors import BadChange, GatewayError
+from gateway.integrations.celery_message import (
+    ATTEMPTS_BEFORE,
+    Message,
+    claimed_error,
+    context_of,
+    delay_until,
+    is_replacement,
+    progress_of,
+)
+from gateway.publisher.publisher import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.publisher.ambient import Attachment
+    from gateway.publisher.publisher import Run
+
+log: Final = logging.getLogger("runcast.celery")
+
+#: How often a message may come back after its worker was lost, before we stop looking for a free number.
+MAX_REDELIVERIES: Final = 20
+
+_UID: Final = "runcast"
+_lock = threading.Lock()
+_installed: Integration | None = None
+
+
+def install(
+    app: Any,
+    publisher: Publisher | None = None,
+    *,
+    payload: bool = True,
+    output: bool = True,
+    ignored_as: str | None = "COMPLETED",
+) -> Integration:
+    """
+    Show what happens to the tasks of *app*. Doing it again changes nothing and returns what is installed.
+
+    Celery's signals belong to the process, so this covers every application in it.
+
+    Args:
+        publisher: Where to; by default one that finds its Redis as `Publisher()` does.
+        payload: Whether a run shows the arguments of its task. They may be private.
+        output: Whether a run shows what its task returned.
+        ignored_as: The status of a task that raised `Ignore` without setting a state of its own, which Celery
+            leaves open for ever; `None` leaves it open here too.
+    """
+    global _installed
+    with _lock:
+        if _installed is None:
+            _installed = Integration(publisher or Publisher(), payload=payload, output=output, ignored_as=ignored_as)
+            _installed.connect()
+        return _installed
+
+
+@dataclass(slots=True)
+class _Execution:
+    """One task while it runs. Lives on Celery's request, which is its own in every process, thread and greenlet."""
+
+    run: Run
+    attempt: int
+    ambient: Attachment
+    #: A final state that the task gave itself by `update_state`, and what it said with it.
+    claimed: tuple[str, Any] | None = None
+
+
+class Integration:
+    """
+    Celery's signals, each with what it means for a run.
+
+    The signals come from three kinds of processes: who publishes, a worker's main process, and its children. In which
+    order is written beside the table below, as observed with Celery 5.7; whatever arrives late or twice is answered as
+    such by the store and does no harm.
+    """
+
+    def __init__(self, publisher: Publisher, *, payload: bool, output: bool, ignored_as: str | None) -> None:
+        self.publisher = publisher
+        #: What went wrong here, in this process, and was kept from hurting a task.
+        self.mistakes = 0
+        self._payload, self._output, self._ignored_as = payload, output, ignored_as
+        self._update_state = Task.update_state
+        self._receivers = (
+            (signals.before_task_publish, self._published),  # by whoever publishes; for a retry, by the child
+            (signals.task_prerun, self._begins),  # child
+            (signals.task_success, self._succeeded),  # child, before postrun
+            (signals.task_retry, self._retries),  # child, before postrun; a free worker may have begun the next attempt
+            (signals.task_failure, self._failed),  # child; main, when the child is gone (twice at a hard time limit)
+            (signals.task_internal_error, self._broke),  # child: Celery itself failed, its result backend say
+            (signals.task_postrun, self._ended),  # child; not when it was killed
+            (signals.task_revoked, self._revoked),  # main; when it was running, after postrun without a state
+            (signals.task_unknown, self._unknown),  # main
+            (signals.worker_process_shutdown, self._leaves),  # child, which ends without running exit handlers
+        )
+
+    def connect(self) -> None:
+        """Begin to listen. Twice is harmless."""
+        for signal, receive in self._receivers:
+            signal.connect(self._safely(receive), weak=False, dispatch_uid=_UID)
+        Task.update_state = self._telling_update_state()
+
+    def uninstall(self) -> None:
+        """Stop listening, and leave Celery as it was found. Twice is harmless."""
+        global _installed
+        with _lock:
+            for signal, _ in self._receivers:
+                signal.disconnect(dispatch_uid=_UID)
+            Task.update_state = self._update_state
+            if _installed is self:
+                _installed = None
+
+    # What the signals mean.
+
+    def _published(self, *, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
+        if "id" not in headers:
+            return  # the old message protocol; its run begins when the task does
+        execution = _execution(current_task)
+        if execution is not None and execution.run.id == headers["id"]:
+            self._hands_over(execution, headers)
+        elif not headers.get("retries"):
+            self._create(Message.of_headers(headers), *body[:2])
+
+    def _hands_over(self, execution: _Execution, headers: Any) -> None:
+        """A task sends a message with its own id: it will be tried again, or goes on as another task."""
+        retries = headers.get("retries") or 0
+        goes_on = retries <= current_task.request.retries
+        attempt = execution.attempt if goes_on else execution.attempt + 1
+        headers[ATTEMPTS_BEFORE] = attempt - 1 - retries
+        if not goes_on:
+            # Celery tells only after the message is out, when another worker may have begun the next attempt.
+            execution.run.retry(sys.exception())
+
+    def _begins(self, *, task: Any, args: Any, kwargs: Any, **_: Any) -> None:
+        message = Message.of_request(task.request, task)
+        if task.request.is_eager:
+            self._create(message, args, kwargs)  # nobody published it
+        run = self._run(message)
+        execution = _Execution(run, message.attempt, run.attach())
+        task.request.runcast = execution
+        if message.redelivered:
+            execution.attempt = _free_attempt(run, message.attempt)
+        run.start(attempt=execution.attempt, context=context_of(task, execution.attempt, message))
+
+    def _succeeded(self, *, sender: Any, result: Any, **_: Any) -> None:
+        self._complete(self._run_of(sender), result if self._output else None)
+
+    def _complete(self, run: Run, output: Any) -> None:
+        try:
+            run.status("COMPLETED", output=output)
+        except BadChange as error:  # no JSON form, or over its limit
+            run.set("output_left_out", error.detail)  # before the status, so that it is there when the run ends
+            run.complete()
+
+    def _retries(self, *, sender: Any, reason: Any, **_: Any) -> None:
+        self._run_of(sender).retry(getattr(reason, "exc", None) or reason)
+
+    def _failed(self, *, sender: Any, task_id: str, exception: Any, **_: Any) -> None:
+        run = self._run_of(sender, task_id)
+        match exception:
+            case TimeLimitExceeded() | SoftTimeLimitExceeded():
+                run.status("TIMED_OUT", error=exception)  # with the place where it was stopped, when that is known
+            case WorkerLostError():
+                run.crash(str(exception))
+            case UnpickleableExceptionWrapper():
+                run.fail(sys.exception() or exception)  # the child is still handling the one that was raised
+            case _:
+                run.fail(exception)
+
+    def _broke(self, *, sender: Any, task_id: str, exception: Any, **_: Any) -> None:
+        self._run_of(sender, task_id).status("SYSTEM_FAILURE", error=exception)
+
+    def _ended(self, *, task: Any, retval: Any, state: str | None, **_: Any) -> None:
+        execution = _execution(task)
+        if execution is None:
+            return
+        try:
+            if state == states.IGNORED:
+                self._was_ignored(execution, retval)
+            elif state == states.REJECTED:
+                self._was_rejected(execution, retval, task)
+            # Without a state the task was stopped from outside. The main process knows why, and tells.
+        finally:
+            execution.ambient.detach()
+            task.request.runcast = None
+
+    def _was_ignored(self, execution: _Execution, reason: Ignore) -> None:
+        if is_replacement(reason):
+            return  # another task goes on under the same id
+        match execution.claimed:
+            case (states.FAILURE, meta):
+                execution.run.fail(claimed_error(meta))
+            case (states.REVOKED, _):
+                execution.run.cancel(str(reason) or "the task revoked itself")
+            case (states.SUCCESS, meta):
+                self._complete(execution.run, meta if self._output else None)
+            case _ if self._ignored_as is not None:
+                execution.run.set("ignored", str(reason) or "the task raised Ignore")
+                execution.run.status(self._ignored_as)
+
+    def _was_rejected(self, execution: _Execution, reason: Reject, task: Any) -> None:
+        # Only a message that was not acknowledged yet can come back. Then its next execution is a new attempt.
+        if reason.requeue and task.acks_late:
+            execution.run.retry(reason)
+        else:
+            execution.run.fail(reason)
+
+    def _revoked(self, *, sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any) -> None:
+        message = Message.of_request(request, sender)
+        # A running attempt is named: should our word overtake the child's that it began, that one is late then.
+        # One that never began has no number; the run ends in the attempt it was in.
+        run = self._run(message, attempt=message.known_attempt if terminated else None)
+        if expired:
+            run.expire()
+        else:
+            run.cancel(f"terminated by signal {signum}" if terminated else "revoked before it began")
+
+    def _unknown(self, *, message: Any, name: str, id: str, **_: Any) -> None:
+        run = self._run(Message.of_headers({**message.headers, "id": id, "task": name}))
+        run.status("SYSTEM_FAILURE", error=f"no worker of this queue knows a task named {name}")
+
+    def _leaves(self, **_: Any) -> None:
+        self.publisher.close()
+
+    def _said(self, task: Any, task_id: str | None, state: str | None, meta: Any) -> None:
+        """The task called `update_state`."""
+        execution = _execution(task) if task_id in (None, task.request.id) else None
+        run = execution.run if execution else self.publisher.run(task_id or task.request.id)
+        if state in states.READY_STATES and execution:
+            execution.claimed = (state or "", meta)
+        elif (progress := progress_of(meta)) is not None:
+            run.progress(*progress)
+        else:
+            run.set("state", {"name": state, "meta": meta})
+
+    # How runs are found and made.
+
+    def _create(self, message: Message, args: Any, kwargs: Any) -> None:
+        create = functools.partial(
+            self.publisher.create,
+            message.task,
+            id=message.id,
+            tags=message.tags,
+            batch=message.batch,
+            parent=message.parent,
+            root=message.root,
+            delay_until=delay_until(message.eta),
+            status="DELAYED" if message.eta else "QUEUED",
+        )
+        try:
+            create(payload={"args": args, "kwargs": kwargs} if self._payload else None)
+        except BadChange:
+            create(payload=None)  # arguments that have no JSON form, or a very long one
+
+    def _run(self, message: Message, *, attempt: int | None = None) -> Run:
+        return self.publisher.run(
+            message.id,
+            task=message.task,
+            tags=message.tags,
+            batch=message.batch,
+            parent=message.parent,
+            root=message.root,
+            attempt=attempt,
+        )
+
+    def _run_of(self, task: Any, task_id: str | None = None) -> Run:
+        """The run that *task* is at; in a worker's main process, as well as it can be known there."""
+        execution = _execution(task)
+        if execution is not None and task_id in (None, execution.run.id):
+            return execution.run
+        if task_id in (None, task.request.id):
+            message = Message.of_request(task.request, task)
+            return self._run(message, attempt=message.known_attempt)
+        return self.publisher.run(task_id, task=task.name)
+
+    # How a task is kept from harm.
+
+    def _safely(self, receive: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(receive)
+        def receiver(*args: Any, **said: Any) -> None:
+            try:
+                receive(*args, **said)
+            except SoftTimeLimitExceeded:
+                raise  # it is meant for the task, whoever was at work when it came
+            except GatewayError as error:
+                self.mistakes += 1
+                log.warning("%s: %s", receive.__name__.strip("_"), error)
+            except Exception:
+                self.mistakes += 1
+                log.exception("%s failed; the task goes on", receive.__name__.strip("_"))
+
+        return receiver
+
+    def _telling_update_state(self) -> Callable[..., None]:
+        tell, original = self._safely(self._said), self._update_state
+
+        @functools.wraps(original)
+        def update_state(
+            task: Any, task_id: str | None = None, state: str | None = None, meta: Any = None, **options: Any
+        ) -> None:
+            tell(task, task_id, state, meta)
+            original(task, task_id=task_id, state=state, meta=meta, **options)
+
+        return update_state
+
+
+def _execution(task: Any) -> _Execution | None:
+    return getattr(task.request, "runcast", None) if task else None
+
+
+def _free_attempt(run: Run, attempt: int) -> int:
+    """
+    The number of an execution whose message was delivered before.
+
+    Celery counts retries, not deliveries: after a worker was lost the same message, with the same count, comes to
+    another one. It was an attempt if somebody began it. A worker that stopped in an orderly way gave back what it had
+    fetched and not begun; that is no attempt. The run knows: in an attempt that nobody began, it can begin.
+    """
+    for candidate in range(attempt, attempt + MAX_REDELIVERIES):
+        if run.start(attempt=candidate) not in (Outcome.UNCHANGED, Outcome.STALE):
+            return candidate
+    return attempt

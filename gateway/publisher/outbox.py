@@ -1,0 +1,349 @@
+"""
+What is not yet sent. No I/O, no clock and no lock of its own: the shells around it bring these.
+
+While Redis answers, a change of status passes through at once, and metadata waits for a tenth of a second so that
+what follows it can come along. While Redis is away this is the place that decides what to keep.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from gateway.changes import Change, Operation, Operator, Outcome
+from gateway.metadata import Merging
+from gateway.publisher.breaker import Breaker
+from gateway.store.writing import ONCE_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PROGRESS: Final = "progress"
+
+#: About ten changes of metadata a second are as many as anyone sees; each costs a script call and a message per viewer.
+INTERVAL_SECONDS: Final = 0.1
+MAX_RUNS: Final = 10_000
+MAX_OPERATIONS: Final = 1_000
+#: Outputs of ten thousand runs would fill any worker's memory: beyond this, kept changes lose their large columns.
+MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
+#: While Redis answers, a run that has so many operations waiting doesn't wait longer.
+MANY_OPERATIONS: Final = 200
+
+_LARGE: Final = ("payload", "output")
+_COUNTING: Final = frozenset({Operator.APPEND, Operator.INCREMENT})
+
+# As in apply_change.lua, which has the last word: kept statuses of one run become one, and it must be the one that
+# would have won.
+_RANK: Final = MappingProxyType(
+    {"DELAYED": 1, "PENDING_VERSION": 2, "WAITING_FOR_DEPLOY": 2, "PENDING": 3, "DEQUEUED": 4, "EXECUTING": 5}
+    | {"PAUSED": 5, "WAITING_TO_RESUME": 5, "RETRYING_AFTER_FAILURE": 6}
+)
+_FINAL_RANK: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What became of everything that was said, in this process."""
+
+    #: Changes that Redis took.
+    sent: int
+    #: Metadata operations that travelled in a later change, or were overwritten before they were sent.
+    coalesced: int
+    #: What was given up, by reason.
+    dropped: Mapping[str, int]
+    #: Attempts that Redis did not answer.
+    failures: int
+    #: Changes and operations that wait to be sent.
+    unsent: int
+
+
+@dataclass(slots=True)
+class Unsent:
+    """What one run has to say and has not said yet; it goes out as one change."""
+
+    change: Change  # without its operations: those wait in `merging`
+    merging: Merging = field(default_factory=Merging)
+    #: When its status happened.
+    happened: float = 0.0
+    due: float = 0.0
+    #: The name of operations that must not be applied twice, once they may have been sent.
+    once: str = ""
+
+    @property
+    def operations(self) -> list[Operation]:
+        return self.merging.operations
+
+    def stamped(self, now: float) -> Change:
+        """The change as it is sent now."""
+        age = max(0, round((now - self.happened) * 1000)) if self.change.status else 0
+        return replace(self.change, age_ms=age) if age else self.change
+
+    def name_operations(self) -> None:
+        """Name them before they are sent, so that the script knows them should they come again."""
+        if not self.once and any(operation.operator in _COUNTING for operation in self.operations):
+            self.once = secrets.token_hex(ONCE_LENGTH // 2)
+
+
+class Outbox:
+    """
+    Keeps the order of each run, and a bound on everything. Times are seconds of one monotonic clock.
+
+    `put` and `operate` take what is said; `take` hands out what may be sent now, to be followed by exactly one of
+    `sent`, `refused` or `failed`. Who takes must hold the run's turn until then: nobody else may send for this run.
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: float = INTERVAL_SECONDS,
+        max_runs: int = MAX_RUNS,
+        max_operations: int = MAX_OPERATIONS,
+        max_kept_bytes: int = MAX_KEPT_BYTES,
+    ) -> None:
+        self._interval, self._max_runs = interval, max_runs
+        self._max_operations, self._max_kept_bytes = max_operations, max_kept_bytes
+        self.breaker = Breaker()
+        # Usually one per run. A second one when the first may have arrived and must not be mixed with later operations.
+        self._runs: OrderedDict[str, deque[Unsent]] = OrderedDict()
+        self._last: dict[str, float] = {}  # when metadata of a run was last sent
+        self._operations = 0
+        self._kept_bytes = 0
+        self._sent = self._coalesced = self._failures = 0
+        self._dropped: Counter[str] = Counter()
+
+    # What is said.
+
+    def put(self, change: Change, now: float) -> None:
+        """A change that is to be sent at once; what waits for its run goes with it."""
+        operations = self._welcome(change.operations)
+        unsent = self._open(change.run, now)
+        if unsent.operations and change.status:
+            self._coalesced += 1  # they travel with the status
+        self._kept_bytes -= _size(unsent.change)
+        _merge(unsent, replace(change, operations=()), now)
+        self._kept_bytes += _size(unsent.change)
+        unsent.due = now
+        for operation in operations:
+            self._add(unsent, operation)
+        self._bound()
+
+    def operate(self, run: str, operation: Operation, attempt: int | None, now: float) -> Outcome | None:
+        """
+        A metadata operation. Returns None when it is due now; otherwise it waits for `due_runs`, or was dropped.
+
+        The first of a run is due at once; what follows within the interval goes together, when it is over.
+        """
+        if self.breaker.open and not self._welcome((operation,)):
+            return Outcome.DROPPED
+        entries = self._runs.get(run)
+        if entries is None or entries[-1].once:
+            unsent = self._open(run, now)
+            unsent.due = max(now, self._last.get(run, now - self._interval) + self._interval)
+        else:
+            unsent = entries[-1]
+        if attempt is not None and unsent.change.attempt is None:
+            unsent.change = replace(unsent.change, attempt=attempt)
+        self._add(unsent, operation)
+        if len(unsent.operations) >= MANY_OPERATIONS:
+            unsent.due = now
+        return None if unsent.due <= now else Outcome.DEFERRED
+
+    def _welcome(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """The operations to keep while Redis is away: progress goes, and the rest has a bound."""
+        if not self.breaker.open:
+            return operations
+        kept: list[Operation] = []
+        for operation in operations:
+            if _is_progress(operation):
+                self._dropped["progress"] += 1
+            elif self._operations + len(kept) >= self._max_operations:
+                self._dropped["too_many_operations"] += 1
+            else:
+                kept.append(operation)
+        return kept
+
+    def _open(self, run: str, now: float) -> Unsent:
+        """The one that still takes more."""
+        entries = self._runs.setdefault(run, deque())
+        if not entries or entries[-1].once:
+            entries.append(Unsent(Change(run=run), due=now))
+        return entries[-1]
+
+    def _add(self, unsent: Unsent, operation: Operation) -> None:
+        before = len(unsent.operations)
+        if unsent.merging.add(operation):
+            self._coalesced += 1
+        self._operations += len(unsent.operations) - before
+
+    def _bound(self) -> None:
+        if self._kept_bytes > self._max_kept_bytes and self.breaker.open:
+            self._lighten()  # what only passes through is gone before the next one comes
+        while len(self._runs) > self._max_runs:
+            _, entries = self._runs.popitem(last=False)
+            self._forget(entries)
+            self._dropped["too_many_runs"] += 1
+
+    def _lighten(self) -> None:
+        for entries in self._runs.values():
+            for unsent in entries:
+                if any(name in unsent.change.columns or name in unsent.change.initial for name in _LARGE):
+                    self._kept_bytes -= _size(unsent.change)
+                    unsent.change = _without_large(unsent.change)
+                    self._dropped["large_columns"] += 1
+                    self._kept_bytes += _size(unsent.change)
+            if self._kept_bytes <= self._max_kept_bytes:
+                return
+
+    def _forget(self, entries: deque[Unsent]) -> None:
+        for unsent in entries:
+            self._operations -= len(unsent.operations)
+            self._kept_bytes -= _size(unsent.change)
+
+    # What is sent.
+
+    def next_due(self) -> float | None:
+        """When there will be something to send; None when nothing waits."""
+        if not self._runs:
+            return None
+        if self.breaker.retry_at is not None:
+            return self.breaker.retry_at
+        return min(entries[0].due for entries in self._runs.values())
+
+    def due_runs(self, now: float) -> list[str]:
+        """The runs that have something to send now: while Redis is away the longest waiting one, to try."""
+        if self.breaker.retry_at is not None:
+            return list(self._runs)[:1] if now >= self.breaker.retry_at else []
+        return [run for run, entries in self._runs.items() if entries[0].due <= now]
+
+    def unsent_runs(self) -> list[str]:
+        """Every run that has something to send, whenever that is due."""
+        return list(self._runs)
+
+    def has(self, run: str) -> bool:
+        """Whether *run* has something to send."""
+        return run in self._runs
+
+    def take(self, run: str, now: float, *, insist: bool = False) -> Unsent | None:
+        """What *run* has to send, or None: nothing, or not now. With *insist* the pause after a failure is ignored."""
+        entries = self._runs.get(run)
+        if not entries or not (self.breaker.allows(now) or insist):
+            return None
+        unsent = entries.popleft()
+        if not entries:
+            del self._runs[run]
+        self._operations -= len(unsent.operations)
+        self._kept_bytes -= _size(unsent.change)
+        if unsent.operations:
+            self._remember(run, now)
+            unsent.name_operations()
+        return unsent
+
+    def _remember(self, run: str, now: float) -> None:
+        self._last[run] = now
+        if len(self._last) > 2 * MANY_OPERATIONS:
+            self._last = {run: last for run, last in self._last.items() if now - last < self._interval}
+
+    def sent(self) -> None:
+        self._sent += 1
+        self.breaker.succeeded()
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count what is given up."""
+        if count:
+            self._dropped[reason] += count
+
+    def failed(self, unsent: Unsent, now: float) -> None:
+        """Redis did not answer: keep what is worth it, in front of what was said since. It may have arrived, too."""
+        self._failures += 1
+        self.breaker.failed(now)
+        self.put_back(unsent, now)
+
+    def put_back(self, unsent: Unsent, now: float) -> None:
+        """As `failed`, when it was our side that gave up."""
+        if not unsent.once:
+            kept = self._welcome(unsent.operations)
+            unsent.merging = Merging(kept)
+        if not unsent.operations and not _says_something(unsent.change):
+            return
+        entries = self._runs.setdefault(unsent.change.run, deque())
+        if entries and not unsent.once and not entries[0].once:
+            later = entries.popleft()
+            self._operations -= len(later.operations)
+            self._kept_bytes -= _size(later.change)
+            _merge(unsent, later.change, later.happened)
+            self._coalesced += sum(unsent.merging.add(operation) for operation in later.operations)
+        unsent.due = now
+        entries.appendleft(unsent)
+        self._operations += len(unsent.operations)
+        self._kept_bytes += _size(unsent.change)
+        self._bound()
+
+    @property
+    def statistics(self) -> Statistics:
+        statuses = sum(_says_something(unsent.change) for entries in self._runs.values() for unsent in entries)
+        return Statistics(self._sent, self._coalesced, dict(self._dropped), self._failures, statuses + self._operations)
+
+
+def _is_progress(operation: Operation) -> bool:
+    return operation.operator is Operator.SET and operation.key == PROGRESS
+
+
+def _says_something(change: Change) -> bool:
+    return bool(change.create or change.status or change.columns or change.tags)
+
+
+def _size(change: Change) -> int:
+    return sum(map(len, change.columns.values())) + sum(map(len, change.initial.values()))
+
+
+def _without_large(change: Change) -> Change:
+    def small(columns: Mapping[str, bytes]) -> dict[str, bytes]:
+        return {name: text for name, text in columns.items() if name not in _LARGE}
+
+    return replace(change, columns=small(change.columns), initial=small(change.initial))
+
+
+def _merge(unsent: Unsent, later: Change, happened: float) -> None:
+    """Two changes of one run as one: where both speak of the same, the later one holds, if it may."""
+    earlier = unsent.change
+    merged = replace(
+        earlier,
+        create=earlier.create or later.create,
+        initial={**later.initial, **earlier.initial},
+        initial_metadata={**later.initial_metadata, **earlier.initial_metadata},
+        tags=tuple(dict.fromkeys(earlier.tags + later.tags)),
+    )
+    if not _is_late(earlier, later):
+        columns = later.columns if _begins_anew(earlier, later) else {**earlier.columns, **later.columns}
+        merged = replace(
+            merged,
+            attempt=later.attempt or earlier.attempt,
+            status=later.status or earlier.status,
+            columns=columns,
+        )
+        if later.status:
+            unsent.happened = happened
+    unsent.change = merged
+
+
+def _is_late(earlier: Change, later: Change) -> bool:
+    if later.attempt and later.attempt != earlier.attempt:
+        return later.attempt < (earlier.attempt or 0)
+    if not earlier.status or not later.status:
+        return False
+    before = _rank(earlier)
+    return before == _FINAL_RANK or _rank(later) < before
+
+
+def _begins_anew(earlier: Change, later: Change) -> bool:
+    """Whether the later change is of another attempt: what the earlier one left, an error say, is not its own."""
+    if not later.attempt:
+        return False
+    return later.attempt > earlier.attempt if earlier.attempt else _rank(earlier) == _FINAL_RANK
+
+
+def _rank(change: Change) -> int:
+    return _RANK.get(change.status, _FINAL_RANK) if change.status else 0

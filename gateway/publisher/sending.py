@@ -1,0 +1,192 @@
+"""
+What is asked of Redis to get one change in, and what the answers mean. No client: the shells, one with `await` and one
+without, hand each command that comes out to theirs and the reply, or the error, back in.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+
+from gateway.codec import decode_json
+from gateway.metadata import computed, native
+from gateway.store.redis_keys import metadata_key, run_key
+from gateway.store.writing import Answer, Applied, read_answer, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from gateway.changes import Change, Operation
+    from gateway.publisher.outbox import Unsent
+    from gateway.store.writing import ChangeWriter, Command, Triple
+
+log: Final = logging.getLogger("runcast.publisher")
+
+#: What a client may raise because of Redis or the way to it.
+REDIS_ERRORS: Final = (RedisError, OSError)
+#: Each conflict means that another writer got through; with so many of them in a row nobody would.
+MAX_CONFLICTS: Final = 50
+_JITTER_SECONDS: Final = 0.005
+
+# Errors that say how the server is, not what is wrong with the change. Up to Redis 6 they come inside the text of the
+# script's own error.
+_SERVER_STATES: Final = (
+    *("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "LOADING ", "MASTERDOWN ", "BUSY ", "CLUSTERDOWN "),
+    *("TRYAGAIN ", "NOPERM ", "NOAUTH ", "WRONGPASS ", "max number of clients"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Instead of a command: wait for so long, then go on."""
+
+    seconds: float
+
+
+if TYPE_CHECKING:
+    Asking = Generator[Command | Pause, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a run said and Redis did not take."""
+
+    reason: str
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    applied: Applied
+    losses: tuple[Loss, ...] = ()
+
+
+def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command | Pause, Any, Said]:
+    """
+    Send what a run has to say as one change. What the store refuses is left out, so that the rest arrives.
+
+    Raises:
+        REDIS_ERRORS: What the client raised. The change may have been applied; sending it again is safe.
+    """
+    change, operations = unsent.stamped(now), list(unsent.operations)
+    losses: list[Loss] = []
+    for conflicts in range(MAX_CONFLICTS):
+        if conflicts > 1:
+            yield Pause(random.uniform(0, _JITTER_SECONDS))
+        applied = yield from _apply(change, operations, unsent.once, writer)
+        if applied.outcome is Answer.CONFLICT:
+            continue
+        if applied.outcome is Answer.TOO_LARGE:
+            detail = f"metadata would be {applied.sequence} bytes, the limit is {writer.limits.metadata_bytes}"
+            losses.append(Loss("metadata_too_large", len(operations) + len(change.initial_metadata), detail))
+            operations, change = [], replace(change, initial_metadata={})
+        elif applied.outcome is Answer.TOO_MANY_TAGS:
+            losses.append(Loss("too_many_tags", len(change.tags), "a run carries at most 10 tags"))
+            change = replace(change, tags=())
+        else:
+            if applied.outcome is Answer.MISSING:
+                losses.append(Loss("missing", 1, "there is no such run"))
+            return Said(applied, tuple(losses))
+        if _is_empty(change, operations):
+            return Said(applied, tuple(losses))
+    losses.append(Loss("conflict", len(operations), "others changed the metadata all the time"))
+    return Said((yield from _apply(change, [], unsent.once, writer)), tuple(losses))
+
+
+def _is_empty(change: Change, operations: Sequence[Operation]) -> bool:
+    return not (operations or change.create or change.status or change.columns or change.tags)
+
+
+def _apply(
+    change: Change, operations: Sequence[Operation], once: str, writer: ChangeWriter
+) -> Generator[Command | Pause, Any, Applied]:
+    triples: list[Triple] | None = native(operations)
+    version = None
+    if triples is None:
+        version, document = yield from _read_metadata(change.run, writer)
+        triples = computed(document, operations)
+    return read_answer((yield from _ask(writer.by_digest(change, triples, version=version, once=once))))
+
+
+def _read_metadata(run: str, writer: ChangeWriter) -> Generator[Command | Pause, Any, tuple[int, dict[str, Any]]]:
+    # The version first: should the document change in between, it is newer than its version, and the script says so.
+    version = yield from _ask(("HGET", run_key(writer.environment, run), "_version"))
+    stored = yield from _ask(("HGETALL", metadata_key(writer.environment, run)))
+    return int(version or 0), {_text(key): decode_json(value) for key, value in stored.items()}
+
+
+def read_columns(run: str, names: Sequence[str], writer: ChangeWriter) -> Asking:
+    """The decoded values of some columns of a run, None for each that it does not have."""
+    values = yield from _ask(("HMGET", run_key(writer.environment, run), *names))
+    return [None if value is None else decode_json(value) for value in values]
+
+
+def _ask(command: Command) -> Asking:
+    reconnected = False
+    while True:
+        try:
+            return (yield command)
+        except NoScriptError:
+            command = whole(command)
+        except (AuthenticationError, BusyLoadingError):
+            raise
+        except ConnectionError:
+            # A connection that lay idle was closed, by a restart say: that is found out by using it. Once more, on a
+            # new one. A time-out is no such case, and the job has waited enough.
+            if reconnected:
+                raise
+            reconnected = True
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the change itself was refused, so that sending it again would be, too."""
+    return isinstance(error, ResponseError) and not any(state in f"{error} " for state in _SERVER_STATES)
+
+
+def _text(key: bytes | str) -> str:
+    return key.decode() if isinstance(key, bytes) else key
+
+
+class Journal:
+    """Tells the log what was lost and when Redis is away: each run's loss once, each absence once."""
+
+    #: Runs whose losses were told. Old ones are forgotten, and would be told again.
+    REMEMBERED = 1_000
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._away = False
+
+    def lost(self, run: str, loss: Loss) -> None:
+        if (run, loss.reason) in self._told:
+            return
+        self._told[run, loss.reason] = None
+        if len(self._told) > self.REMEMBERED:
+            self._told.popitem(last=False)
+        log.warning("run %s: dropped %d (%s): %s", run, loss.count, loss.reason, loss.detail)
+
+    def refused(self, run: str, error: BaseException) -> None:
+        self.lost(run, Loss("refused", 1, str(error)))
+
+    def away(self, error: BaseException) -> None:
+        if not self._away:
+            self._away = True
+            log.warning("Redis is away: %s. Keeping the newest status of each run", error or type(error).__name__)
+
+    def back(self) -> None:
+        if self._away:
+            self._away = False
+            log.warning("Redis is back")

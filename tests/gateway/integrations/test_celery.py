@@ -1,0 +1,163 @@
+"""What `install(app)` promises, for tasks that run where they are called. With a real worker: tests/journeys."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway import Publisher, current_run
+from gateway.changes import Limits
+from gateway.integrations.celery import Integration, install
+from tests.journeys import celery_app as tasks
+from tests.journeys.celery_runs import Data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.feeds import EnvironmentId
+    from tests.redis_server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _eager() -> Iterator[None]:
+    tasks.app.conf.task_always_eager = True
+    yield
+    tasks.app.conf.task_always_eager = False
+
+
+@pytest.fixture
+def data(redis_server: RedisServer, environment: EnvironmentId) -> Data:
+    return Data(redis_server, environment)
+
+
+@pytest.fixture
+def run() -> str:
+    """The id of a task, which is the id of its run."""
+    return str(uuid.uuid4())
+
+
+@contextmanager
+def installed(publisher: Any, **options: Any) -> Iterator[Integration]:
+    integration = install(tasks.app, publisher, **options)
+    try:
+        yield integration
+    finally:
+        integration.uninstall()
+        publisher.close()
+
+
+def publisher_of(data: Data, **options: Any) -> Publisher:
+    return Publisher(data.server.url, environment=data.environment, **options)
+
+
+class TestEagerTasks:
+    """`task_always_eager` and `apply` run a task where it is called; it is a run like any other."""
+
+    def test_success(self, data: Data, run: str) -> None:
+        """Nobody published it, so it is created when it begins."""
+        with installed(publisher_of(data)):
+            tasks.add_up.apply_async(([1, 2],), task_id=run, headers={"run_tags": ["eager"]})
+
+        row = data.until(run, "COMPLETED_SUCCESSFULLY")
+
+        assert row.statuses == [("PENDING", 1), ("EXECUTING", 1), ("COMPLETED_SUCCESSFULLY", 1)]
+        assert row.columns["runTags"] == ["eager"]
+        assert row.columns["payload"] == {"args": [[1, 2]], "kwargs": {}}
+        assert current_run() is None
+
+    def test_retries(self, data: Data, run: str) -> None:
+        """Attempts are counted as in a worker."""
+        with installed(publisher_of(data)):
+            tasks.succeed_after.apply_async((1,), task_id=run)
+
+        assert data.until(run, "COMPLETED_SUCCESSFULLY").statuses[1:] == [
+            ("EXECUTING", 1),
+            ("RETRYING_AFTER_FAILURE", 1),
+            ("EXECUTING", 2),
+            ("COMPLETED_SUCCESSFULLY", 2),
+        ]
+
+    def test_a_task_in_a_task(self, data: Data, run: str) -> None:
+        """Each has its own run around it, and the outer one has its own again when the inner one ended."""
+        inner = str(uuid.uuid4())
+        with installed(publisher_of(data)):
+            assert tasks.call.apply((inner,), task_id=run).get() == [inner, run]
+
+        assert data.until(inner, "COMPLETED_SUCCESSFULLY").columns["rootRunId"] == run
+
+
+class TestWhatIsShown:
+    """Arguments and results may be private, or impossible to show; the run is there all the same."""
+
+    def test_arguments_and_output_can_be_kept_private(self, data: Data, run: str) -> None:
+        """`install(app, payload=False, output=False)`."""
+        with installed(publisher_of(data), payload=False, output=False):
+            tasks.add_up.apply_async(([1, 2],), task_id=run)
+
+        columns = data.until(run, "COMPLETED_SUCCESSFULLY").columns
+
+        assert not {"payload", "output"} & columns.keys()
+
+    def test_arguments_over_their_limit_are_left_out(self, data: Data, run: str) -> None:
+        """As are those without a JSON form."""
+        with installed(publisher_of(data, limits=Limits(payload_bytes=10))):
+            tasks.add_up.apply_async(([1, 2, 3, 4],), task_id=run)
+
+        assert "payload" not in data.until(run, "COMPLETED_SUCCESSFULLY").columns
+
+    def test_ignored_tasks_can_stay_open(self, data: Data, run: str) -> None:
+        """`install(app, ignored_as=None)`, for who ends such runs elsewhere."""
+        with installed(publisher_of(data), ignored_as=None):
+            tasks.ignore.apply_async(task_id=run)
+
+        assert data.until(run, "EXECUTING").statuses[-1] == ("EXECUTING", 1)
+
+
+class TestInstalling:
+    """One line, once."""
+
+    def test_twice_is_once(self, data: Data, run: str) -> None:
+        """A second `install` returns what is installed, and connecting again changes nothing."""
+        with installed(publisher_of(data)) as integration:
+            assert install(tasks.app) is integration
+            integration.connect()
+            tasks.add_up.apply(([1],), task_id=run)
+
+        assert data.until(run, "COMPLETED_SUCCESSFULLY").columns["output"] == 1
+
+    def test_uninstalling_leaves_celery_as_it_was(self) -> None:
+        """No receiver, no wrapper; twice is harmless."""
+        before = tasks.add_up.update_state.__func__
+        with installed(BrokenPublisher()) as integration:
+            assert tasks.add_up.update_state.__func__ is not before
+        integration.uninstall()
+
+        tasks.add_up.apply(([1],))
+
+        assert tasks.add_up.update_state.__func__ is before
+        assert integration.mistakes == 0
+
+    def test_a_broken_publisher_is_counted_and_nothing_more(self) -> None:
+        """Whatever it raises, the task's result is the task's."""
+        with installed(BrokenPublisher()) as integration:
+            assert tasks.add_up.apply(([1, 2],)).get() == 3
+            assert tasks.succeed_after.apply((1,)).get() == "at last"
+            with pytest.raises(ValueError, match="no such"):
+                tasks.fail.apply(("no such customer",)).get()
+
+        assert integration.mistakes > 5
+
+
+class BrokenPublisher:
+    """Raises whatever it is asked for."""
+
+    def create(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    run = create
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,21 @@
+"""The worker of tests/journeys/test_celery.py: the application, one line, and a word to the test when it is ready."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import redis
+from celery.signals import worker_ready
+
+from gateway import Publisher
+from gateway.integrations.celery import install
+from tests.journeys.celery_app import BROKER, app
+
+install(app, Publisher(os.environ["TEST_DATA_URL"], environment=os.environ["TEST_ENVIRONMENT"]))
+
+
+@worker_ready.connect
+def _tell(**_: Any) -> None:
+    with redis.Redis.from_url(BROKER) as client:
+        client.rpush("worker_ready", os.getpid())
