@@ -10,7 +10,7 @@ import hiredis
 
 from gateway.changes import change
 from gateway.store.redis_keys import script
-from gateway.store.writing import SCRIPT, ChangeWriter
+from gateway.store.writing import SCRIPT, ChangeWriter, Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,17 +31,22 @@ class Changes:
 
     def load(self) -> bytes:
         """The command that makes the script known, which comes before all others."""
-        return hiredis.pack_command(("SCRIPT", "LOAD", script(SCRIPT).text))
+        return _packed(("SCRIPT", "LOAD", script(SCRIPT).text))
 
     def start(self, run: str) -> bytes:
         """The command that creates the run, executing."""
         made = change(run, create=True, status="EXECUTING", initial={"taskIdentifier": "benchmark"})
-        return hiredis.pack_command(self._writer.by_digest(made))
+        return _packed(self._writer.by_digest(made))
 
     def progress(self, run: str, n: int) -> bytes:
         """The command that sets the run's progress to the *n*th value, stamped now."""
         value = b'{"n":%d,"at":%d}' % (n, time.monotonic_ns())
-        return hiredis.pack_command(self._writer.by_digest(change(run), [("set", "progress", value)]))
+        return _packed(self._writer.by_digest(change(run), [("set", "progress", value)]))
+
+
+def _packed(command: Command) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows commands of one word only
+    return packed
 
 
 def split_marks(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -96,8 +96,8 @@ class LoadGenerator:
             _Opening(_request(target, transport, run, cursor), _greeting(target, transport, run, cursor), number)
             for run, cursor in zip(runs, cursors or [""] * len(runs), strict=True)
         )
+        await self.disconnect()
         self._tally = _Tally()
-        self._viewers = {}
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(HANDSHAKES, len(runs))):
                 tasks.create_task(self._open_each(openings, port))
@@ -189,7 +189,11 @@ class _Opening(asyncio.Protocol):
 
     async def connect(self, port: int) -> None:
         await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", port)
-        await asyncio.wait_for(self._told, HANDSHAKE_SECONDS)
+        try:
+            await asyncio.wait_for(self._told, HANDSHAKE_SECONDS)
+        except BaseException:
+            self.transport.abort()
+            raise
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
@@ -208,11 +212,14 @@ class _Opening(asyncio.Protocol):
             self._accepted = True
             self.transport.write(self._greeting)
         else:
-            self._told.set_exception(RefusedViewer(self.received.decode(errors="replace")))
+            self._refuse(self.received.decode(errors="replace"))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._refuse(f"closed ({error}) after {self.received!r}")
+
+    def _refuse(self, why: str) -> None:
         if not self._told.done():
-            self._told.set_exception(RefusedViewer(f"closed ({error}) after {self.received!r}"))
+            self._told.set_exception(RefusedViewer(why))
 
 
 class _Viewer(asyncio.Protocol):
@@ -223,7 +230,7 @@ class _Viewer(asyncio.Protocol):
     and the last value is at hand.
     """
 
-    __slots__ = ("_first_cursor", "_tally", "_tail", "_transport")
+    __slots__ = ("_first_cursor", "_tail", "_tally", "_transport")
 
     def __init__(self, opening: _Opening, tally: _Tally) -> None:
         found = _CURSOR.findall(opening.received)

@@ -112,7 +112,7 @@ class Bench:
         """Offer changes of one run at *rate* for *seconds* to *viewers* viewers."""
         (run,) = runs = self._new_runs(1)
         number = self._offerer.call(Offerer.create, runs)
-        with running(self._server(target)) as server:
+        with running(self._server(target), kill=True) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, runs * viewers, number)
             self._generator.call(LoadGenerator.begin)
             cpu, wall = server.cpu_seconds(), time.monotonic()
@@ -143,10 +143,8 @@ class Bench:
         """The server's memory before and after *viewers* viewers have come, each time when it has settled."""
         runs = self._new_runs(MANY_RUNS)
         number = self._offerer.call(Offerer.create, runs)
-        with running(self._server(target)) as server:
-            self._generator.call(
-                LoadGenerator.connect, target, server.port, transport, runs[:WARM_UP_VIEWERS], number
-            )
+        with running(self._server(target), kill=True) as server:
+            self._generator.call(LoadGenerator.connect, target, server.port, transport, runs[:WARM_UP_VIEWERS], number)
             self._generator.call(LoadGenerator.disconnect)
             before = server.settled_memory_bytes()
             connected = self._generator.call(
@@ -161,7 +159,7 @@ class Bench:
         runs = self._new_runs(MANY_RUNS)
         followed = _spread(runs, viewers)
         number = self._offerer.call(Offerer.create, runs)
-        with running(self._server(target)) as server:
+        with running(self._server(target), kill=True) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, followed, number)
             cursors = self._generator.call(LoadGenerator.cursors)
             server.stop(kill=True)

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-#: What a viewer may be behind. When it is full the oldest goes: of progress the newest counts.
-QUEUE_SIZE = 100
+#: What a viewer may be behind. When it is full the oldest goes: of progress the newest counts. A longer queue buys
+#: some deliveries per second under overload, and pays with a delay that grows in proportion; this one is already
+#: generous. (`python -m benchmarks --plain-queue` tries another.)
+QUEUE_SIZE = 256
 #: Reads that may be under way at the same time, when many viewers come together.
 READ_CONNECTIONS = 16
 #: uvicorn's default would let the kernel drop connections when thousands of viewers come back together.
@@ -54,8 +56,8 @@ def encode(body: dict[str, Any], sequence: int) -> Message:
 class Viewer:
     """The queue of one viewer."""
 
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_SIZE)
+    def __init__(self, queue_size: int) -> None:
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(queue_size)
 
     def put(self, message: Message) -> None:
         if self._queue.full():
@@ -74,9 +76,10 @@ class Viewer:
 class Hub:
     """Hears the changes of the runs that somebody views, and puts each into the queues of its viewers."""
 
-    def __init__(self, redis: Redis, environment: EnvironmentId) -> None:
+    def __init__(self, redis: Redis, environment: EnvironmentId, queue_size: int) -> None:
         self._redis = redis
         self._environment = environment
+        self._queue_size = queue_size
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
         self._viewers: dict[bytes, set[Viewer]] = {}
 
@@ -98,7 +101,7 @@ class Hub:
     async def viewing(self, run: str) -> AsyncIterator[AsyncIterator[Message]]:
         """What there is to tell a viewer of *run*, for as long as the block lasts."""
         channel = change_channel(self._environment, FeedId.run(run))
-        viewer = Viewer()
+        viewer = Viewer(self._queue_size)
         viewers = self._viewers.setdefault(channel.encode(), set())
         viewers.add(viewer)
         if len(viewers) == 1:
@@ -116,7 +119,9 @@ class Hub:
             pipeline.hgetall(run_key(self._environment, run))
             pipeline.hgetall(metadata_key(self._environment, run))
             row, metadata = await pipeline.execute()
-        columns = {name.decode(): orjson.Fragment(text) for name, text in row.items() if not name.startswith(b"_")}
+        columns: dict[str, Any] = {
+            name.decode(): orjson.Fragment(text) for name, text in row.items() if not name.startswith(b"_")
+        }
         columns["metadata"] = {key.decode(): orjson.Fragment(text) for key, text in metadata.items()}
         sequence = int(row.get(b"_sequence", 0))
         return encode({"type": "state", "run": run, "sequence": sequence, "row": columns}, sequence)
@@ -153,12 +158,12 @@ async def events(request: Request) -> StreamingResponse:
     return StreamingResponse(body(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-def create_app(redis_url: str, environment: EnvironmentId) -> Starlette:
+def create_app(redis_url: str, environment: EnvironmentId, queue_size: int = QUEUE_SIZE) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         pool = BlockingConnectionPool.from_url(redis_url, max_connections=READ_CONNECTIONS, timeout=None)
         async with Redis(connection_pool=pool) as redis:
-            app.state.hub = Hub(redis, environment)
+            app.state.hub = Hub(redis, environment, queue_size)
             listening = asyncio.create_task(app.state.hub.listen())
             yield
             listening.cancel()
@@ -171,15 +176,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--redis-url", required=True)
     parser.add_argument("--environment", required=True)
-    parser.add_argument("--ws", default="websockets-sansio", help="which of uvicorn's WebSocket protocols")
+    parser.add_argument("--queue", type=int, default=QUEUE_SIZE)
     arguments = parser.parse_args()
     uvicorn.run(
-        create_app(arguments.redis_url, EnvironmentId(arguments.environment)),
+        create_app(arguments.redis_url, EnvironmentId(arguments.environment), arguments.queue),
         host="127.0.0.1",
         port=arguments.port,
         loop="uvloop",
         http="httptools",
-        ws=arguments.ws,
+        ws="websockets-sansio",
         ws_per_message_deflate=False,
         backlog=BACKLOG,
         access_log=False,

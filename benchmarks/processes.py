@@ -10,9 +10,9 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import psutil
@@ -24,6 +24,7 @@ from gateway.store.embedded_binary import find_binary
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -32,6 +33,7 @@ R = TypeVar("R")
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.005
+LOG_LINES = 12
 
 #: Memory has settled when it moved by less than this over so many looks in a row.
 SETTLED_BYTES, SETTLED_LOOKS, LOOK_SECONDS, SETTLE_SECONDS = 128 * 1024, 10, 0.1, 15.0
@@ -57,17 +59,20 @@ class Server:
         self._environment = {**os.environ, **environment}
         self._core = core
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # what it says is shown when it fails  # noqa: SIM115
 
     def start(self) -> None:
         """Start it, and return when it accepts connections."""
-        self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
+        )
         pin(self._process.pid, self._core)
         deadline = time.monotonic() + START_SECONDS
         while not self._accepts():
             if self._process.poll() is not None:
-                raise BenchmarkFailed(f"{self._command} ended with status {self._process.returncode}")
+                raise self._failed(f"ended with status {self._process.returncode}")
             if time.monotonic() > deadline:
-                raise BenchmarkFailed(f"{self._command} did not accept connections in {START_SECONDS:.0f} s")
+                raise self._failed(f"did not accept connections in {START_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
 
     def stop(self, *, kill: bool = False) -> None:
@@ -104,6 +109,11 @@ class Server:
                 return looks[-1]
         raise BenchmarkFailed(f"memory did not settle in {SETTLE_SECONDS:.0f} s: {looks[-SETTLED_LOOKS:]}")
 
+    def _failed(self, how: str) -> BenchmarkFailed:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+        return BenchmarkFailed("\n  ".join([f"{' '.join(self._command)} {how}. Its last words:", *lines]))
+
     def _accepts(self) -> bool:
         with socket.socket() as attempt:
             return attempt.connect_ex(("127.0.0.1", self.port)) == 0
@@ -115,12 +125,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(server: Server) -> Iterator[Server]:
+def running(server: Server, *, kill: bool = False) -> Iterator[Server]:
+    """*server*, for as long as the block lasts; with *kill* it is not asked to end gently."""
     try:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.stop(kill=kill)
 
 
 @contextlib.contextmanager
@@ -128,7 +139,7 @@ def running_redis(core: int | None) -> Iterator[tuple[int, str]]:
     """A Redis of our own that keeps nothing on disk: its port and its version."""
     binary = find_binary()
     port = free_port()
-    options = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--loglevel", "warning")
+    options = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--loglevel", "nothing")
     with running(Server([str(binary), *options], {}, port, core)):
         yield port, _redis_version(binary)
 

@@ -45,11 +45,13 @@ class Target(Protocol):
 class Plain:
     """`plain_gateway.py`."""
 
+    queue: int
     name: str = "plain"
 
     def server(self, port: int, redis_url: str, core: int | None) -> Server:
-        arguments = ("--port", str(port), "--redis-url", redis_url, "--environment", ENVIRONMENT)
-        return Server(python("benchmarks.plain_gateway", *arguments), {}, port, core)
+        place = ("--port", str(port), "--redis-url", redis_url, "--environment", ENVIRONMENT)
+        command = python("benchmarks.plain_gateway", *place, "--queue", str(self.queue))
+        return Server(command, {}, port, core)
 
     def path(self, transport: Transport, run: str) -> str:
         return f"/ws?run={run}" if transport is Transport.WEBSOCKET else f"/events?run={run}"

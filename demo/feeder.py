@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from celery import group
 
 from demo import library
-from demo.tasks import archive_library, factorize, hash_library, index_library
+from demo.tasks import app, archive_library, factorize, hash_library, index_library
+from gateway import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,8 @@ MOST_AT_A_TIME = 6
 PACE_SECONDS = (1.5, 5.0)
 #: What is asked for and not wanted any more; people change their minds.
 CANCELED_SHARE = 0.06
+#: How long the worker gets to cancel what is still under way when the demo ends.
+FAREWELL_SECONDS = 5.0
 
 #: The product of two primes of nine digits: trial division does not get there in its time.
 HARD_TO_FACTOR = 674_506_081 * 982_451_653
@@ -77,7 +81,7 @@ WISHES: dict[Callable[[], list[AsyncResult]], int] = {
 
 
 def feed(stop: threading.Event) -> None:
-    """Ask for one thing after the other until *stop* is set; wait while enough is under way."""
+    """Ask for one thing after the other until *stop* is set; wait while enough is under way. Then cancel what is."""
     under_way: list[AsyncResult] = []
     while not stop.wait(random.uniform(*PACE_SECONDS)):
         under_way = [result for result in under_way if not result.ready()]
@@ -89,6 +93,20 @@ def feed(stop: threading.Event) -> None:
         if random.random() < CANCELED_SHARE:
             stop.wait(1)
             asked[0].revoke(terminate=True)
+    cancel(under_way)
+
+
+def cancel(results: list[AsyncResult]) -> None:
+    """Nobody will look after these any more, so they are not left to be queued or executing for ever."""
+    open_ones = [result for result in results if not result.ready()]
+    app.control.revoke([result.id for result in open_ones], terminate=True)
+    deadline = time.monotonic() + FAREWELL_SECONDS
+    while open_ones and time.monotonic() < deadline:
+        time.sleep(0.1)
+        open_ones = [result for result in open_ones if not result.ready()]
+    with Publisher() as publisher:
+        for result in open_ones:  # a worker drops what waits for its hour only then
+            publisher.run(result.id).cancel("the demo ended")
 
 
 def main() -> None:

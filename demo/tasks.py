@@ -5,13 +5,14 @@ Every task does real work on real files. `hash_library` knows nothing of Runcast
 always did; the others say more, through `current_run()`.
 """
 
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import math
 import os
-import sys
 import tempfile
 import warnings
 import zlib
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Iterator
 
+    from gateway import Run
+
 BROKER = os.environ.get("RUNCAST_DEMO_BROKER", "redis://127.0.0.1:6379/1")
+
+QUEUE = "runcast-demo"
 
 app = Celery("demo", broker=BROKER, backend=BROKER)
 app.conf.update(
+    task_default_queue=QUEUE,
     result_expires=600,
     worker_prefetch_multiplier=1,  # what waits is seen as waiting
     worker_hijack_root_logger=False,
@@ -50,6 +56,14 @@ ARCHIVE_LOCK = Path(os.environ.get("RUNCAST_DEMO_DIRECTORY", tempfile.gettempdir
 
 class ArchiveBusy(Exception):
     """Somebody else is writing the archive."""
+
+
+def this_run() -> Run:
+    """The run that the task at hand belongs to. Outside of a worker there is none, and nothing to show."""
+    run = current_run()
+    if run is None:
+        raise RuntimeError("this is meant for a worker")
+    return run
 
 
 @app.task(bind=True)
@@ -74,7 +88,7 @@ STAGES = ("collect", "parse", "index", "report")
 @app.task
 def index_library(package: str = "") -> dict[str, Any]:
     """A pipeline: each stage says what it found, beside the progress of the whole."""
-    run = current_run()
+    run = this_run()
     run.set("stages", list(STAGES))
 
     _enter("collect")
@@ -94,7 +108,7 @@ def index_library(package: str = "") -> dict[str, Any]:
 
 
 def _enter(stage: str) -> None:
-    run = current_run()
+    run = this_run()
     run.set("stage", stage)
     run.progress(0, None, stage)
 
@@ -106,7 +120,7 @@ def _parsed(files: list[Path]) -> dict[Path, ast.Module]:
         for number, path in enumerate(files, 1):
             if (tree := library.parse(path)) is not None:
                 trees[path] = tree
-            current_run().progress(number, len(files), library.name_of(path))
+            this_run().progress(number, len(files), library.name_of(path))
     return trees
 
 
@@ -114,11 +128,11 @@ def _indexed(trees: dict[Path, ast.Module]) -> Counter[str]:
     names: Counter[str] = Counter()
     for number, (path, tree) in enumerate(trees.items(), 1):
         names.update(library.definitions(tree))
-        current_run().progress(number, len(trees), library.name_of(path))
+        this_run().progress(number, len(trees), library.name_of(path))
     return names
 
 
-@app.task(autoretry_for=(ArchiveBusy,), max_retries=3, retry_backoff=2, retry_backoff_max=8, retry_jitter=True)
+@app.task(autoretry_for=(ArchiveBusy,), max_retries=3, default_retry_delay=4)
 def archive_library() -> dict[str, Any]:
     """
     Compress the whole library. Only one at a time may: when another one does, this one fails and tries again.
@@ -133,7 +147,7 @@ def archive_library() -> dict[str, Any]:
             content = path.read_bytes()
             before += len(content)
             after += len(compressor.compress(content))
-            current_run().progress(number, len(files), library.name_of(path))
+            this_run().progress(number, len(files), library.name_of(path))
         after += len(compressor.flush())
     return {"files": len(files), "bytes": before, "compressed": after, "ratio": round(after / before, 3)}
 
@@ -162,12 +176,8 @@ def factorize(number: int) -> list[int]:
                 continue
             divisor += 1 if divisor == 2 else 2
             if divisor % 65536 == 1:
-                current_run().progress(divisor, limit, f"{divisor:,} of {limit:,}")
+                this_run().progress(divisor, limit, f"{divisor:,} of {limit:,}")
     except SoftTimeLimitExceeded:
-        current_run().set("reached", divisor)
+        this_run().set("reached", divisor)
         raise
     return [*factors, rest] if rest > 1 or not factors else factors
-
-
-if __name__ == "__main__":
-    sys.exit("start the demo with: make dev")

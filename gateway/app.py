@@ -15,6 +15,7 @@ from auth import Keyring
 from gateway.feed.hub import Hub
 from gateway.feeds import EnvironmentId
 from gateway.health import Readiness, livez
+from gateway.logs import configure_logging
 from gateway.settings import from_environ
 from gateway.store.redis_store import RedisStore
 from gateway.transports import refusals
@@ -98,6 +99,6 @@ def from_environment() -> ASGIApp:
         Misconfigured: When a setting can't be right.
         AuthError: When a secret key is missing or unusable.
     """
+    configure_logging()
     settings = from_environ(os.environ, redis_url=os.environ["RUNCAST_REDIS_URL"])
-    keyring = Keyring.from_environ(os.environ, allow_weak="RUNCAST_DEV" in os.environ)
-    return create_app(settings, keyring)
+    return create_app(settings, Keyring.from_environ(os.environ))

@@ -5,7 +5,8 @@ import { follow } from "./runcast.js";
 const SHOWN = 100; // runs on the page; older ones are dropped
 const SINCE = "1h";
 
-// Icon and word: a colour alone tells nothing to many people.
+// Icon and word: a colour alone tells nothing to many people. Plain shapes, which most fonts have and no system
+// replaces by pictures.
 const STATUSES = {
   DELAYED: { icon: "◷", kind: "waiting", text: "delayed" },
   PENDING_VERSION: { icon: "◷", kind: "waiting", text: "waiting for a version" },
@@ -15,11 +16,11 @@ const STATUSES = {
   WAITING: { icon: "◷", kind: "waiting", text: "waiting" },
   COMPLETED: { icon: "✓", kind: "good", text: "completed" },
   FAILED: { icon: "✕", kind: "bad", text: "failed" },
-  SYSTEM_FAILURE: { icon: "⚠", kind: "bad", text: "system failure" },
-  CRASHED: { icon: "⚡", kind: "bad", text: "crashed" },
+  SYSTEM_FAILURE: { icon: "⚠\uFE0E", kind: "bad", text: "system failure" },
+  CRASHED: { icon: "✹", kind: "bad", text: "crashed" },
   CANCELED: { icon: "⊘", kind: "stopped", text: "canceled" },
-  EXPIRED: { icon: "⌛", kind: "stopped", text: "expired" },
-  TIMED_OUT: { icon: "⏱", kind: "stopped", text: "timed out" },
+  EXPIRED: { icon: "◌", kind: "stopped", text: "expired" },
+  TIMED_OUT: { icon: "◕", kind: "stopped", text: "timed out" },
 };
 const UNKNOWN = { icon: "?", kind: "waiting", text: "unknown" };
 
@@ -72,7 +73,8 @@ class Card {
     parts.task.title = `${run.taskIdentifier} ${run.id}`;
     setText(parts.status, text);
     setText(parts.attempt, run.attempt > 1 ? `attempt ${run.attempt}` : "");
-    setText(parts.tags, [...(run.tags ?? []), ...(run.batchId ? [`batch ${run.batchId.slice(0, 8)}`] : [])].join(" · "));
+    const batch = run.batchId ? [`batch ${run.batchId.slice(0, 8)}`] : [];
+    setText(parts.tags, [...(run.tags ?? []), ...batch].join(" · "));
     this.#showStages(run.metadata ?? {}, kind);
     this.#showProgress(run, kind, text);
     this.#showOutcome(run);
@@ -131,11 +133,19 @@ class Card {
   }
 
   #showTransitions(transitions) {
-    setItems(
-      this.parts.transitions,
-      transitions.map(({ status, at }) => `${STATUSES[status]?.text ?? status} ${clock.format(new Date(at))}`),
-    );
+    const words = (transition, i) => {
+      const at = clock.format(new Date(transition.at));
+      return `${happened(transition, transitions[i - 1])} ${at}`;
+    };
+    setItems(this.parts.transitions, transitions.map(words));
   }
+}
+
+/** A transition in words. The same status again in one attempt: it failed, and another attempt follows. */
+function happened({ status, attempt }, before) {
+  if (before?.status === status && before.attempt === attempt) return "to be tried again";
+  const text = STATUSES[status]?.text ?? status;
+  return before && attempt > before.attempt ? `${text} (attempt ${attempt})` : text;
 }
 
 function shortName(task = "") {

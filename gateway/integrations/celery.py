@@ -27,7 +27,6 @@ import functools
 import logging
 import sys
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import current_task, signals, states
@@ -35,8 +34,8 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.utils.serialization import UnpickleableExceptionWrapper
 
-from gateway.changes import Outcome
-from gateway.errors import BadChange, GatewayError
+from gateway.errors import BadChange, GatewayError, Misconfigured
+from gateway.integrations.celery_execution import Execution, execution_of, free_attempt
 from gateway.integrations.celery_message import (
     ATTEMPTS_BEFORE,
     Message,
@@ -46,18 +45,14 @@ from gateway.integrations.celery_message import (
     is_replacement,
     progress_of,
 )
-from gateway.publisher.publisher import Publisher
+from gateway.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.publisher.ambient import Attachment
-    from gateway.publisher.publisher import Run
+    from gateway.publisher import Run
 
 log: Final = logging.getLogger("runcast.celery")
-
-#: How often a message may come back after its worker was lost, before we stop looking for a free number.
-MAX_REDELIVERIES: Final = 20
 
 _UID: Final = "runcast"
 _lock = threading.Lock()
@@ -78,7 +73,8 @@ def install(
     Celery's signals belong to the process, so this covers every application in it.
 
     Args:
-        publisher: Where to; by default one that finds its Redis as `Publisher()` does.
+        publisher: Where to; by default one that finds its Redis as `Publisher()` does, when it is first needed.
+            An application can be imported where there is none.
         payload: Whether a run shows the arguments of its task. They may be private.
         output: Whether a run shows what its task returned.
         ignored_as: The status of a task that raised `Ignore` without setting a state of its own, which Celery
@@ -87,20 +83,9 @@ def install(
     global _installed
     with _lock:
         if _installed is None:
-            _installed = Integration(publisher or Publisher(), payload=payload, output=output, ignored_as=ignored_as)
+            _installed = Integration(publisher, payload=payload, output=output, ignored_as=ignored_as)
             _installed.connect()
         return _installed
-
-
-@dataclass(slots=True)
-class _Execution:
-    """One task while it runs. Lives on Celery's request, which is its own in every process, thread and greenlet."""
-
-    run: Run
-    attempt: int
-    ambient: Attachment
-    #: A final state that the task gave itself by `update_state`, and what it said with it.
-    claimed: tuple[str, Any] | None = None
 
 
 class Integration:
@@ -112,10 +97,11 @@ class Integration:
     such by the store and does no harm.
     """
 
-    def __init__(self, publisher: Publisher, *, payload: bool, output: bool, ignored_as: str | None) -> None:
-        self.publisher = publisher
+    def __init__(self, publisher: Publisher | None, *, payload: bool, output: bool, ignored_as: str | None) -> None:
         #: What went wrong here, in this process, and was kept from hurting a task.
         self.mistakes = 0
+        self._publisher = publisher
+        self._told_misconfigured = False
         self._payload, self._output, self._ignored_as = payload, output, ignored_as
         self._update_state = Task.update_state
         self._receivers = (
@@ -130,6 +116,18 @@ class Integration:
             (signals.task_unknown, self._unknown),  # main
             (signals.worker_process_shutdown, self._leaves),  # child, which ends without running exit handlers
         )
+
+    @property
+    def publisher(self) -> Publisher:
+        """
+        What says it all.
+
+        Raises:
+            Misconfigured: While no Redis is known.
+        """
+        if self._publisher is None:
+            self._publisher = Publisher()
+        return self._publisher
 
     def connect(self) -> None:
         """Begin to listen. Twice is harmless."""
@@ -152,13 +150,13 @@ class Integration:
     def _published(self, *, headers: Mapping[str, Any], body: Any, **_: Any) -> None:
         if "id" not in headers:
             return  # the old message protocol; its run begins when the task does
-        execution = _execution(current_task)
+        execution = execution_of(current_task)
         if execution is not None and execution.run.id == headers["id"]:
             self._hands_over(execution, headers)
         elif not headers.get("retries"):
             self._create(Message.of_headers(headers), *body[:2])
 
-    def _hands_over(self, execution: _Execution, headers: Any) -> None:
+    def _hands_over(self, execution: Execution, headers: Any) -> None:
         """A task sends a message with its own id: it will be tried again, or goes on as another task."""
         retries = headers.get("retries") or 0
         goes_on = retries <= current_task.request.retries
@@ -173,10 +171,10 @@ class Integration:
         if task.request.is_eager:
             self._create(message, args, kwargs)  # nobody published it
         run = self._run(message)
-        execution = _Execution(run, message.attempt, run.attach())
+        execution = Execution(run, message.attempt, run.attach())
         task.request.runcast = execution
         if message.redelivered:
-            execution.attempt = _free_attempt(run, message.attempt)
+            execution.attempt = free_attempt(run, message.attempt)
         run.start(attempt=execution.attempt, context=context_of(task, execution.attempt, message))
 
     def _succeeded(self, *, sender: Any, result: Any, **_: Any) -> None:
@@ -208,7 +206,7 @@ class Integration:
         self._run_of(sender, task_id).status("SYSTEM_FAILURE", error=exception)
 
     def _ended(self, *, task: Any, retval: Any, state: str | None, **_: Any) -> None:
-        execution = _execution(task)
+        execution = execution_of(task)
         if execution is None:
             return
         try:
@@ -221,7 +219,7 @@ class Integration:
             execution.ambient.detach()
             task.request.runcast = None
 
-    def _was_ignored(self, execution: _Execution, reason: Ignore) -> None:
+    def _was_ignored(self, execution: Execution, reason: Ignore) -> None:
         if is_replacement(reason):
             return  # another task goes on under the same id
         match execution.claimed:
@@ -235,7 +233,7 @@ class Integration:
                 execution.run.set("ignored", str(reason) or "the task raised Ignore")
                 execution.run.status(self._ignored_as)
 
-    def _was_rejected(self, execution: _Execution, reason: Reject, task: Any) -> None:
+    def _was_rejected(self, execution: Execution, reason: Reject, task: Any) -> None:
         # Only a message that was not acknowledged yet can come back. Then its next execution is a new attempt.
         if reason.requeue and task.acks_late:
             execution.run.retry(reason)
@@ -257,11 +255,12 @@ class Integration:
         run.status("SYSTEM_FAILURE", error=f"no worker of this queue knows a task named {name}")
 
     def _leaves(self, **_: Any) -> None:
-        self.publisher.close()
+        if self._publisher is not None:
+            self._publisher.close()
 
     def _said(self, task: Any, task_id: str | None, state: str | None, meta: Any) -> None:
         """The task called `update_state`."""
-        execution = _execution(task) if task_id in (None, task.request.id) else None
+        execution = execution_of(task) if task_id in (None, task.request.id) else None
         run = execution.run if execution else self.publisher.run(task_id or task.request.id)
         if state in states.READY_STATES and execution:
             execution.claimed = (state or "", meta)
@@ -302,7 +301,7 @@ class Integration:
 
     def _run_of(self, task: Any, task_id: str | None = None) -> Run:
         """The run that *task* is at; in a worker's main process, as well as it can be known there."""
-        execution = _execution(task)
+        execution = execution_of(task)
         if execution is not None and task_id in (None, execution.run.id):
             return execution.run
         if task_id in (None, task.request.id):
@@ -321,7 +320,9 @@ class Integration:
                 raise  # it is meant for the task, whoever was at work when it came
             except GatewayError as error:
                 self.mistakes += 1
-                log.warning("%s: %s", receive.__name__.strip("_"), error)
+                if not (isinstance(error, Misconfigured) and self._told_misconfigured):
+                    log.warning("%s: %s", receive.__name__.strip("_"), error)
+                self._told_misconfigured |= isinstance(error, Misconfigured)
             except Exception:
                 self.mistakes += 1
                 log.exception("%s failed; the task goes on", receive.__name__.strip("_"))
@@ -339,21 +340,3 @@ class Integration:
             original(task, task_id=task_id, state=state, meta=meta, **options)
 
         return update_state
-
-
-def _execution(task: Any) -> _Execution | None:
-    return getattr(task.request, "runcast", None) if task else None
-
-
-def _free_attempt(run: Run, attempt: int) -> int:
-    """
-    The number of an execution whose message was delivered before.
-
-    Celery counts retries, not deliveries: after a worker was lost the same message, with the same count, comes to
-    another one. It was an attempt if somebody began it. A worker that stopped in an orderly way gave back what it had
-    fetched and not begun; that is no attempt. The run knows: in an attempt that nobody began, it can begin.
-    """
-    for candidate in range(attempt, attempt + MAX_REDELIVERIES):
-        if run.start(attempt=candidate) not in (Outcome.UNCHANGED, Outcome.STALE):
-            return candidate
-    return attempt

@@ -59,6 +59,15 @@ class Statistics:
     #: Changes and operations that wait to be sent.
     unsent: int
 
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            self.sent + other.sent,
+            self.coalesced + other.coalesced,
+            dict(Counter(self.dropped) + Counter(other.dropped)),
+            self.failures + other.failures,
+            self.unsent + other.unsent,
+        )
+
 
 @dataclass(slots=True)
 class Unsent:
@@ -222,10 +231,6 @@ class Outbox:
         """Every run that has something to send, whenever that is due."""
         return list(self._runs)
 
-    def has(self, run: str) -> bool:
-        """Whether *run* has something to send."""
-        return run in self._runs
-
     def take(self, run: str, now: float, *, insist: bool = False) -> Unsent | None:
         """What *run* has to send, or None: nothing, or not now. With *insist* the pause after a failure is ignored."""
         entries = self._runs.get(run)
@@ -240,6 +245,14 @@ class Outbox:
             self._remember(run, now)
             unsent.name_operations()
         return unsent
+
+    def take_all(self) -> list[Unsent]:
+        """Everything, for another outbox to put back."""
+        taken = [unsent for entries in self._runs.values() for unsent in reversed(entries)]
+        for entries in self._runs.values():
+            self._forget(entries)
+        self._runs.clear()
+        return taken
 
     def _remember(self, run: str, now: float) -> None:
         self._last[run] = now

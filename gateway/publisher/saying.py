@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
 
 from gateway.changes import Change, Limits, Operation, Operator, change
 from gateway.errors import BadChange, TooLarge
@@ -41,21 +41,13 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """
-    Where a run comes from: what its first change creates it with.
-
-    Raises:
-        BadChange, BadFeed: When something in it can't be.
-    """
+    """Where a run comes from: what its first change creates it with."""
 
     task: str | None = None
     tags: tuple[str, ...] = ()
     batch: str | None = None
     parent: str | None = None
     root: str | None = None
-
-    def __post_init__(self) -> None:
-        change("run", initial=self.columns, tags=_texts(self.tags))  # told at once, not by the first status
 
     @property
     def columns(self) -> dict[str, str]:
@@ -68,24 +60,90 @@ class Origin:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def creation(
+@dataclass(slots=True, kw_only=True)
+class Identity:
+    """What a handle knows of its run."""
+
+    id: str
+    origin: Origin = field(default_factory=Origin)
+    #: The attempt that it speaks for, when it was told; the run's present one otherwise.
+    attempt: int | None = None
+    context: dict[str, Any] | None = None
+    retried: bool = False  # said that the attempt failed and another follows
+    last_attempt: int = 0  # as the store last answered
+
+
+class CreateOptions(TypedDict, total=False):
+    """What a run can be created with, besides its task."""
+
+    id: str | None  # default: `run_` and 24 random letters and digits
+    payload: Any
+    tags: Sequence[str]
+    batch: str | None
+    parent: str | None
+    root: str | None
+    metadata: Mapping[str, Any] | None
+    delay_until: datetime | int | None  # a moment, or milliseconds since 1970
+    ttl: str | float | None  # `10m`, or seconds
+    idempotency_key: str | None
+    is_test: bool
+    number: int | None
+    status: str  # default QUEUED, or DELAYED when `delay_until` is to come
+
+
+class HandleOptions(TypedDict, total=False):
+    """What is known of a run that somebody else may have created."""
+
+    task: str | None  # when it is known, a status creates the run if it does not exist
+    tags: Sequence[str]
+    batch: str | None
+    parent: str | None
+    root: str | None
+    attempt: int | None
+    context: Context | Mapping[str, Any] | None
+
+
+def identity_of(
     run: str,
-    origin: Origin,
     *,
-    status: str,
-    payload: Any,
-    metadata: Mapping[str, Any] | None,
-    delay_until: datetime | int | None,
-    ttl: str | float | None,
-    idempotency_key: str | None,
-    is_test: bool,
-    number: int | None,
+    task: str | None = None,
+    tags: Sequence[str] = (),
+    batch: str | None = None,
+    parent: str | None = None,
+    root: str | None = None,
+    attempt: int | None = None,
+    context: Context | Mapping[str, Any] | None = None,
+) -> Identity:
+    """What a handle knows of its run, checked: a mistake is told at once, not by the first status."""
+    origin = Origin(task=task, tags=_texts(tags), batch=batch, parent=parent, root=root)
+    change(run, attempt=attempt, initial=origin.columns, tags=origin.tags)
+    return Identity(id=run, origin=origin, attempt=attempt, context=None if context is None else check_context(context))
+
+
+def creation(
+    task: str,
     limits: Limits,
-) -> Change:
-    """The change that creates a run. Should a worker have been faster, it fills what is not known yet."""
+    *,
+    id: str | None = None,
+    payload: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    delay_until: datetime | int | None = None,
+    ttl: str | float | None = None,
+    idempotency_key: str | None = None,
+    is_test: bool = False,
+    number: int | None = None,
+    status: str = "QUEUED",
+    **origin: Any,
+) -> tuple[Identity, Change]:
+    """
+    A new run: what its handle knows, and the change that creates it.
+
+    Should a worker have been faster, the change fills what is not known yet.
+    """
+    identity = identity_of(new_run_id() if id is None else id, task=task, **origin)
     delay = _milliseconds(delay_until)
     initial: dict[str, Any] = {
-        **origin.columns,
+        **identity.origin.columns,
         "payload": payload,
         "payloadType": None if payload is None else JSON_TYPE,
         "delayUntil": delay,
@@ -96,13 +154,13 @@ def creation(
     }
     if delay is not None and status == "QUEUED" and delay > time.time_ns() // 1_000_000:
         status = "DELAYED"
-    return change(
-        run,
+    return identity, change(
+        identity.id,
         create=True,
         status=status,
         initial={name: value for name, value in initial.items() if value is not None},
         metadata=metadata,
-        tags=origin.tags,
+        tags=identity.origin.tags,
         limits=limits,
     )
 
@@ -187,19 +245,6 @@ class MetadataSayings(ABC, Generic[Said]):
     def progress(self, current: float, total: float | None = None, text: str | None = None) -> Said:
         """Say how far the run is: the metadata key `progress`, with `percent` when there is a total."""
         return self._operate(Operation(Operator.SET, PROGRESS, progress_value(current, total, text)))
-
-
-@dataclass(slots=True, kw_only=True)
-class Identity:
-    """What a handle knows of its run."""
-
-    id: str
-    origin: Origin = field(default_factory=Origin)
-    #: The attempt that it speaks for, when it was told; the run's present one otherwise.
-    attempt: int | None = None
-    context: dict[str, Any] | None = None
-    retried: bool = False  # said that the attempt failed and another follows
-    last_attempt: int = 0  # as the store last answered
 
 
 class Sayings(MetadataSayings[Said], Generic[Said]):

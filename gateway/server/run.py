@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import resource
-from typing import TYPE_CHECKING, Any, Final
+import signal
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from gateway.server.protocols import HttpProtocol, WebSocketProtocol
 
@@ -51,3 +53,38 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < _FILES_WANTED:
         _log.warning("at most about %d viewers: the limit of open files is that low (ulimit -Hn)", wanted)
+
+
+def run(app: ASGIApp, settings: Settings) -> None:
+    """
+    Serve *app* in this process until SIGTERM or SIGINT.
+
+    Raises:
+        SystemExit: With 0 at the end; with another status when the address can't be listened on, and uvicorn has said
+            why.
+    """
+    raise_file_limit()
+    # uvicorn stops gently and then raises the signal again, for whoever handled it before. The default would kill us
+    # there, with all that our caller still has to close; and to stop when asked to is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    server = uvicorn.Server(server_config(app, settings))
+    server.run()
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def run_workers(settings: Settings) -> None:
+    """
+    Serve in `settings.workers` processes, which share the port. Each makes its own app from the process environment.
+
+    A worker that dies is replaced.
+    """
+    raise_file_limit()
+    config = server_config("gateway.app:from_environment", settings, factory=True, workers=settings.workers)
+    listening = config.bind_socket()
+    Multiprocess(config, sockets=[listening]).run()

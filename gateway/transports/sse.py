@@ -88,8 +88,8 @@ class EventsEndpoint:
         self, scope: Scope, receive: Receive, send: Send, wishes: Sequence[Wish], admitted: Admitted
     ) -> None:
         handover = scope.get("extensions", {}).get(HANDOVER)
-        chunked = handover is not None and scope["http_version"] == "1.1"
-        viewer = EventsViewer(self._services, wishes, admitted, chunked=chunked)
+        # Our server announces chunks to everybody, HTTP/1.0 (which nginx speaks by default) included, so chunks it is.
+        viewer = EventsViewer(self._services, wishes, admitted, chunked=handover is not None)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         retry = b"retry: %d\n\n" % random.randint(*_RETRY_MILLISECONDS)
         await send({"type": "http.response.body", "body": retry, "more_body": True})

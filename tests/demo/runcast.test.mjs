@@ -326,7 +326,8 @@ describe("following by event stream", () => {
     };
     mock.timers.enable({ apis: ["setTimeout"] });
     const onState = ({ state, reason }) => states.push([state, reason]);
-    following = follow({ url: "http://gateway", token: "jwt", feeds: [{ all: true }], transport: "sse", onState, ...options });
+    const feeds = [{ all: true }];
+    following = follow({ url: "http://gateway", token: "jwt", feeds, transport: "sse", onState, ...options });
     return turns();
   }
 

@@ -1,7 +1,10 @@
 """The tasks of tests/journeys/test_celery.py: an application that knows nothing of Runcast, but for `current_run`."""
 
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -57,8 +60,9 @@ def announce(self: Any) -> None:
 def say_where() -> str:
     """What the ambient run is, and something said through it."""
     run = current_run()
+    assert run is not None
     run.set("said", "by the task")
-    return str(run.id)
+    return run.id
 
 
 @app.task(bind=True, max_retries=5)
@@ -99,11 +103,11 @@ def wait(self: Any) -> str:
 @app.task(bind=True)
 def report_for_ever(self: Any) -> None:
     """Does nothing but report: a time limit finds it in the middle of that."""
-    number = 0
-    while True:
-        number += 1
+    run = current_run()
+    assert run is not None
+    for number in itertools.count(1):
         self.update_state(state="PROGRESS", meta={"current": number, "total": 10**9})
-        current_run().set("number", number)
+        run.set("number", number)
 
 
 @app.task

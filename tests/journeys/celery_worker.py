@@ -1,7 +1,10 @@
 """The worker of tests/journeys/test_celery.py: the application, one line, and a word to the test when it is ready."""
 
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -12,6 +15,7 @@ from gateway import Publisher
 from gateway.integrations.celery import install
 from tests.journeys.celery_app import BROKER, app
 
+logging.basicConfig(format="%(name)s %(levelname)s %(message)s", level=logging.INFO)
 install(app, Publisher(os.environ["TEST_DATA_URL"], environment=os.environ["TEST_ENVIRONMENT"]))
 
 

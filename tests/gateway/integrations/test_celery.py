@@ -16,6 +16,7 @@ from tests.journeys.celery_runs import Data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gateway.feeds import EnvironmentId
     from tests.redis_server import RedisServer
@@ -46,7 +47,8 @@ def installed(publisher: Any, **options: Any) -> Iterator[Integration]:
         yield integration
     finally:
         integration.uninstall()
-        publisher.close()
+        if publisher is not None:
+            publisher.close()
 
 
 def publisher_of(data: Data, **options: Any) -> Publisher:
@@ -139,6 +141,20 @@ class TestInstalling:
 
         assert tasks.add_up.update_state.__func__ is before
         assert integration.mistakes == 0
+
+    def test_where_no_redis_is_known_tasks_run_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An application is imported in many places; that nothing is shown there is said once."""
+        for name in ("RUNCAST_REDIS_URL", "REDIS_URL"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("RUNCAST_STATE_DIR", str(tmp_path))
+        with installed(None) as integration:
+            assert tasks.add_up.apply(([1, 2],)).get() == 3
+
+        assert integration.mistakes > 1
+        assert [record.getMessage() for record in caplog.records if "no Redis" in record.getMessage()] != []
+        assert len([record for record in caplog.records if record.name == "runcast.celery"]) == 1
 
     def test_a_broken_publisher_is_counted_and_nothing_more(self) -> None:
         """Whatever it raises, the task's result is the task's."""

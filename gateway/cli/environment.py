@@ -1,0 +1,40 @@
+"""What commands know from around them: the environment, and the keys that `runcast dev` left in this directory."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from gateway.store.embedded_directory import state_directory
+
+#: The file's name in the state directory.
+DEV_FILE: Final = "dev.env"
+
+#: Whoever sets one of these says who they are; a key that lies around must not be mixed with that.
+_CREDENTIALS: Final = ("RUNCAST_TOKEN", "RUNCAST_SECRET_KEY", "TRIGGER_SECRET_KEY", "RUNCAST_ENVIRONMENTS_FILE")
+
+
+def dev_environment() -> dict[str, str]:
+    """
+    The variables in the file that `runcast dev` left in the state directory of this place; empty when there is none.
+
+    One KEY=VALUE a line; blank lines and lines that begin with `#` don't count.
+    """
+    try:
+        lines = (state_directory() / DEV_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    pairs = [line.partition("=") for line in lines if not line.lstrip().startswith("#")]
+    return {name.strip(): value.strip() for name, separator, value in pairs if separator and name.strip()}
+
+
+def environment() -> dict[str, str]:
+    """
+    The environment of the process, and what the dev file adds to it. What is really set wins, blank is not set.
+
+    With credentials of one's own the dev file does not count at all: its key belongs to its environment.
+    """
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    if any(name in given for name in _CREDENTIALS):
+        return given
+    return dev_environment() | given

@@ -1,0 +1,197 @@
+"""Sends what is in the outbox, for one event loop: with a client, a turn per run, and a task for what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.changes import Outcome
+from gateway.publisher.mailing import DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, say
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from gateway.changes import Change, Operation
+    from gateway.publisher.configuration import Address
+    from gateway.publisher.outbox import Unsent
+    from gateway.store.writing import ChangeWriter
+
+#: What a loop that ends may be held up to send what waits.
+LAST_WORDS_SECONDS: Final = 1.0
+
+
+class AsyncSender(Mailing):
+    """
+    Says the changes of one loop to Redis; never raises because of Redis.
+
+    Cancelling is safe: what was being said is kept, and sent by the task.
+    """
+
+    def __init__(self, address: Address, writer: ChangeWriter) -> None:
+        super().__init__(address, writer)
+        self._loop = asyncio.get_running_loop()
+        self._client: redis.asyncio.Redis | None = None
+        self._turns = [asyncio.Lock() for _ in range(TURNS)]
+        self._news = asyncio.Event()
+        self._wakes_at = 0.0  # when the task looks again by itself
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def say(self, change: Change) -> Told:
+        """Send a change now; kept for later when Redis is away."""
+        async with self._turns[turn_of(change.run)]:
+            self._outbox.put(change, time.monotonic())
+            return await self._send(change.run)
+
+    async def operate(self, run: str, operation: Operation, attempt: int | None) -> Told:
+        """Change metadata: at once if it is some time since the last, else soon, together with what follows."""
+        outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
+        if outcome is Outcome.DEFERRED:
+            self._wake()
+            return DEFERRED
+        if outcome is not None:
+            return DROPPED
+        async with self._turns[turn_of(run)]:
+            return await self._send(run)
+
+    async def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
+        """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
+        if not self._may_read():
+            return None
+        try:
+            values: list[Any] = await self._drive(read_columns(run, names, self._writer))
+        except REDIS_ERRORS as error:
+            self._not_read(error)
+            return None
+        return values
+
+    async def flush(self, timeout: float) -> bool:
+        """Send everything that waits, for so many seconds at most and a Redis time-out. Returns whether it is done."""
+        deadline = time.monotonic() + timeout
+        while not await self._flush_once(deadline):
+            pause = self._pause()
+            if time.monotonic() + pause >= deadline:
+                return not self.statistics.unsent
+            await asyncio.sleep(pause + 0.001)
+        return True
+
+    async def _flush_once(self, deadline: float) -> bool:
+        insist = True  # the pause was meant to spare the job, which is over or asks for it
+        for index, turn in enumerate(self._turns):
+            async with turn:  # what another task is sending is done when we have its turn
+                for run in self._waiting(index):
+                    if await self._send(run, insist=insist) is DEFERRED or time.monotonic() > deadline:
+                        return False
+                    insist = False
+        return not self.statistics.unsent
+
+    async def close(self, timeout: float) -> bool:
+        """As `flush`, then let go of task and connections. Closing twice is harmless."""
+        done = await self.flush(timeout)
+        self._closing = True
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        client, self._client = self._client, None
+        if client is not None:
+            await _close(client)
+        return done
+
+    async def _send(self, run: str, *, insist: bool = False) -> Told:
+        """Everything the run has to say, in order. Needs its turn."""
+        told = DEFERRED
+        while (unsent := self._take(run, insist=insist)) is not None:
+            told = await self._post(unsent)
+            if told is DEFERRED:
+                break
+        return told
+
+    async def _post(self, unsent: Unsent) -> Told:
+        try:
+            said = await self._drive(say(unsent, self._writer, time.monotonic()))
+        except REDIS_ERRORS as error:
+            return self._not_sent(unsent, error)
+        except BaseException:
+            self._interrupted(unsent)
+            raise
+        return self._sent(unsent.change.run, said)
+
+    async def _drive(self, conversation: Generator[Any, Any, Any]) -> Any:
+        """Hand what *conversation* asks to the client, and the replies back."""
+        client: Any = self._connected()
+        try:
+            command = next(conversation)
+            while True:
+                if isinstance(command, Pause):
+                    await asyncio.sleep(command.seconds)
+                    command = conversation.send(None)
+                    continue
+                try:
+                    reply = await client.execute_command(*command)
+                except REDIS_ERRORS as error:
+                    command = conversation.throw(error)
+                else:
+                    command = conversation.send(reply)
+        except StopIteration as end:
+            return end.value
+
+    def _connected(self) -> redis.asyncio.Redis:
+        if self._client is None:
+            self._client = redis.asyncio.Redis.from_url(
+                self._address.url,
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
+        return self._client
+
+    def _move(self) -> None:
+        self._client = None
+
+    def _wake(self) -> None:
+        due = self._outbox.next_due()
+        if due is None or self._closing:
+            return
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._send_what_waits(), name="runcast publisher")
+        elif due < self._wakes_at:
+            self._news.set()
+
+    async def _send_what_waits(self) -> None:
+        """Lasts as long as something waits."""
+        try:
+            while (due := self._outbox.next_due()) is not None:
+                await self._sleep_until(due)
+                for run in self._outbox.due_runs(time.monotonic()):
+                    async with self._turns[turn_of(run)]:
+                        await self._send(run)
+        except asyncio.CancelledError:
+            # The loop is about to end, and cancels whatever still runs; nobody will ask for a flush any more.
+            if not self._closing:
+                await self.flush(LAST_WORDS_SECONDS)
+            raise
+
+    async def _sleep_until(self, due: float) -> None:
+        delay = due - time.monotonic()
+        if delay <= 0:
+            return
+        self._wakes_at = due
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._news.wait()
+        self._wakes_at = 0.0
+
+
+async def _close(client: Any) -> None:
+    with suppress(*REDIS_ERRORS):
+        await client.aclose()

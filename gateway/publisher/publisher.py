@@ -1,0 +1,275 @@
+"""The synchronous publisher: how a job, or whoever starts one, says what happens to runs."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.changes import Outcome
+from gateway.publisher.ambient import Attachment
+from gateway.publisher.configuration import find_redis, make_writer
+from gateway.publisher.outbox import Outbox
+from gateway.publisher.saying import MetadataSayings, Sayings, creation, identity_of
+from gateway.publisher.sender import Sender, make_client
+from gateway.publisher.sending import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Unpack
+
+    from gateway.changes import Change, Limits, Operation
+    from gateway.errors import TooLarge
+    from gateway.publisher.mailing import Told
+    from gateway.publisher.outbox import Statistics
+    from gateway.publisher.saying import CreateOptions, HandleOptions, Identity
+    from gateway.store.redis_keys import Retention
+
+#: How long an ending process waits for what it has not sent. (One Redis time-out may come on top.)
+EXIT_SECONDS: Final = 1.0
+CLOSE_SECONDS: Final = 2.0
+
+#: What ends a job from outside.
+CANCELLATIONS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+class Publisher:
+    """
+    Says what happens to runs. Safe for threads, and across fork: each process has its own connection.
+
+    Publishing never hurts the job: when Redis is away nothing is raised, a call waits for half a second at most and
+    only once per pause (0.1 to 5 seconds), and the newest status of each run is kept until Redis is back. What can't be
+    kept is counted in `statistics`. Only wrong arguments raise: BadChange, BadFeed, TooLarge.
+
+    Args:
+        url: Redis; else RUNCAST_REDIS_URL, REDIS_URL, or the server that a gateway on this machine started.
+        environment: The tenant; else RUNCAST_ENVIRONMENT, else `default`.
+        retention: How long runs are kept after they finished, `24h` or seconds; else RUNCAST_RETENTION.
+        limits: The most that a run may hold; else RUNCAST_METADATA_BYTES, …_PAYLOAD_BYTES, …_OUTPUT_BYTES.
+
+    Raises:
+        Misconfigured: When no Redis is known, or something in the environment can't be right.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        environment: str | None = None,
+        retention: Retention | str | float | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._address = find_redis(url)
+        self._writer = make_writer(environment, retention, limits)
+        make_client(self._address.url)  # connects to nothing; a URL that can't be one is told now
+        self._lock = threading.Lock()
+        self._sender: Sender | None = None
+        _publishers.add(self)
+
+    @property
+    def environment(self) -> str:
+        return self._writer.environment
+
+    @property
+    def limits(self) -> Limits:
+        return self._writer.limits
+
+    def create(self, task: str, **options: Unpack[CreateOptions]) -> Run:
+        """
+        Create a run of *task*, and return the handle to it.
+
+        Doing it again with the same id changes nothing. Should a worker have been faster, what it could not know
+        (payload, tags, metadata) is filled in.
+        """
+        identity, change = creation(task, self.limits, **options)
+        run = Run(self, identity)
+        run._say(change)
+        return run
+
+    def run(self, id: str, **options: Unpack[HandleOptions]) -> Run:
+        """
+        A handle to a run, whether it exists or not; asks Redis nothing.
+
+        With *task* its first status creates it. With *attempt*, all it says is of that attempt, and late when a newer
+        one is known.
+        """
+        return Run(self, identity_of(id, **options))
+
+    @contextmanager
+    def running(self, task: str, **options: Unpack[CreateOptions]) -> Iterator[Run]:
+        """
+        A run that lasts as long as the block: created, started, then COMPLETED, or FAILED with what was raised.
+
+        KeyboardInterrupt, SystemExit and cancellation make it CANCELED. Exceptions go on. Inside, `current_run()` is
+        this run. An output, or another end, can be said inside.
+        """
+        run = self.create(task, **options)
+        run.start()
+        with run.attach():
+            try:
+                yield run
+            except CANCELLATIONS as error:
+                run.cancel(type(error).__name__)
+                raise
+            except BaseException as error:
+                run.fail(error)
+                raise
+            run.complete()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What became of everything that was said, in this process."""
+        sender = self._sender
+        return sender.statistics if sender is not None else Outbox().statistics
+
+    def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """Send what waits, and return whether all of it was sent. Takes *timeout* at most, and one Redis time-out."""
+        sender = self._sender
+        return sender is None or sender.flush(timeout)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Flush, and let go of thread and connection. Twice is harmless; saying something opens it again."""
+        with self._lock:
+            sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close(timeout)
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _opened(self) -> Sender:
+        sender = self._sender
+        if sender is not None:
+            return sender
+        with self._lock:
+            if self._sender is None:
+                self._sender = Sender(self._address, self._writer)
+            return self._sender
+
+    def _forked(self) -> None:
+        """In the child: what the parent has not sent is the parent's, and its locks may be held by nobody."""
+        if self._sender is not None:
+            _inherited.append(self._sender)
+        self._lock, self._sender = threading.Lock(), None
+
+
+class Run(Sayings[Outcome]):
+    """A run, for whoever reports about it. Each method says what became of it, and never raises because of Redis."""
+
+    __slots__ = ("_attachments", "_publisher", "_relatives")
+
+    def __init__(self, publisher: Publisher, identity: Identity) -> None:
+        super().__init__(identity, publisher.limits)
+        self._publisher = publisher
+        self._attachments: list[Attachment] = []
+        self._relatives: tuple[str, str] | None = None
+
+    @property
+    def parent(self) -> Relative:
+        """The metadata of the parent run; of this one if there is none."""
+        return Relative(self, 0)
+
+    @property
+    def root(self) -> Relative:
+        """The metadata of the root run; of this one if there is none."""
+        return Relative(self, 1)
+
+    def attach(self) -> Attachment:
+        """Make it the ambient run, until `detach` of what is returned or the end of its `with` block."""
+        return Attachment(self)
+
+    def __enter__(self) -> Run:
+        self._attachments.append(self.attach())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._attachments.pop().detach()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id}>"
+
+    def _say(self, change: Change) -> Outcome:
+        return self._heard(self._publisher._opened().say(change))
+
+    def _operate(self, operation: Operation) -> Outcome:
+        return self._publisher._opened().operate(self.id, operation, self._identity.attempt).outcome
+
+    def _heard(self, told: Told) -> Outcome:
+        self._identity.last_attempt = told.attempt or self._identity.last_attempt
+        return told.outcome
+
+    def _lose_output(self, error: TooLarge) -> None:
+        self._publisher._opened().lose(self.id, Loss("output_too_large", 1, str(error)))
+
+    def _relative(self, which: int) -> str | None:
+        """The id of the parent (0) or root (1); read once. None when Redis does not say."""
+        if self._relatives is None:
+            known = self._identity.origin
+            if known.parent:
+                self._relatives = (known.parent, known.root or known.parent)
+            else:
+                columns = self._publisher._opened().read(self.id, RELATIVES)
+                if columns is None:
+                    return None
+                relatives = relatives_of(self.id, columns)
+                if columns[0] is None:  # not created yet: there may be a parent still
+                    return relatives[which]
+                self._relatives = relatives
+        return self._relatives[which]
+
+
+class Relative(MetadataSayings[Outcome]):
+    """The metadata of a run's parent or root."""
+
+    __slots__ = ("_run", "_which")
+
+    def __init__(self, run: Run, which: int) -> None:
+        self._run, self._which = run, which
+
+    def _operate(self, operation: Operation) -> Outcome:
+        run, sender = self._run, self._run._publisher._opened()
+        relative = run._relative(self._which)
+        if relative is None:
+            sender.lose(run.id, Loss("unknown_relative", 1, "Redis is away, and its parent and root were never read"))
+            return Outcome.DROPPED
+        return sender.operate(relative, operation, run._identity.attempt if relative == run.id else None).outcome
+
+
+RELATIVES: Final = ("taskIdentifier", "parentRunId", "rootRunId")
+
+
+def relatives_of(run: str, columns: list[Any]) -> tuple[str, str]:
+    """Parent and root of a run, from its columns `RELATIVES`; itself where there is none."""
+    _, parent, root = columns
+    return parent or run, root or parent or run
+
+
+_publishers: Final[weakref.WeakSet[Publisher]] = weakref.WeakSet()
+#: Senders of the parent, kept in a child so that nothing of theirs is ever closed or collected there.
+_inherited: Final[list[Sender]] = []
+
+
+def _after_fork() -> None:
+    for publisher in list(_publishers):
+        publisher._forked()
+
+
+def _at_exit() -> None:
+    for publisher in list(_publishers):
+        publisher.close(EXIT_SECONDS)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

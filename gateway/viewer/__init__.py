@@ -1,0 +1,1 @@
+"""The other end of the viewer protocol: what a viewer knows of runs, and how it stays connected to a gateway."""

@@ -1,0 +1,333 @@
+"""
+What a viewer knows of the feeds it follows (docs/protocol.md, "What the server says"). Does no I/O and never waits.
+
+Messages go in, as they were decoded; out comes what each of them changed. Whatever the way there (updates, pages of a
+snapshot, a reconnect in between), the same history ends in the same runs, with the same list of statuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.cursors import Cursor
+from gateway.errors import BadInput, BadMessage, GatewayError
+from gateway.runs import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_FINAL_NAMES: Final = frozenset(str(status) for status in FINAL)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Transition:
+    """A status that a run had: by the change of which number, which one, since when (RFC 3339), in which attempt."""
+
+    sequence: int
+    status: str
+    at: str
+    attempt: int
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Transition:
+        return cls(int(told["sequence"]), str(told["status"]), str(told["at"]), int(told["attempt"]))
+
+    def public(self) -> dict[str, Any]:
+        return {"status": self.status, "at": self.at, "attempt": self.attempt, "sequence": self.sequence}
+
+
+@dataclass(frozen=True, slots=True)
+class ViewedRun:
+    """
+    A run as a viewer knows it. Never changes: what comes next makes another one.
+
+    `fields` is the public object; a field that is absent is null, or not shown to this viewer. Its values are not
+    copied: don't change them.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    #: Every status it had, in order, as far as anyone told; also those that passed while the viewer was away.
+    transitions: tuple[Transition, ...] = ()
+
+    @property
+    def status(self) -> str | None:
+        return self.fields.get("status")
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in _FINAL_NAMES
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        metadata = self.fields.get("metadata")
+        return metadata if isinstance(metadata, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """A run is another than before, or new."""
+
+    feed: str
+    run: ViewedRun
+    #: Statuses that this viewer had not heard of, in order.
+    new: tuple[Transition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsGone:
+    """Runs that a snapshot did not bring back: they are not part of the feed any more."""
+
+    feed: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """The feed is whole: everything that happened so far is known."""
+
+    feed: str
+    #: More runs match than the limit of the subscription.
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run of a run feed reached its final status. A new attempt may open it again."""
+
+    feed: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How fresh the feeds are: the gateway sees the data, or has lost sight of it; what it said was so at `as_of`."""
+
+    stale: bool
+    as_of: str | None
+
+
+Change = RunChanged | RunsGone | CaughtUp | Ended | Freshness
+
+
+class OutOfStep(GatewayError):
+    """A part of a run came, and the run is not known. The feed was forgotten; it must be subscribed to afresh."""
+
+    code = "out_of_step"
+    retry = True
+
+    def __init__(self, feed: str, run: str) -> None:
+        super().__init__(f"a change of run {run!r} came in {feed}, but the run itself never did")
+        self.feed, self.run = feed, run
+
+
+@dataclass(slots=True)
+class MirroredFeed:
+    """What is known of one feed."""
+
+    name: str
+    runs: dict[str, ViewedRun] = field(default_factory=dict)
+    #: Everything up to here is known; None when nothing is, or nothing may be built upon.
+    cursor: Cursor | None = None
+    #: Whether `runs` is the whole feed, as of some moment: it has been, since it was last replaced.
+    complete: bool = False
+    #: Whether the connection that we have now has brought it up to date, and brings each change as it happens.
+    caught_up: bool = False
+    #: Whether more runs match than the limit.
+    truncated: bool = False
+    #: For a run feed: the final status of its run, once that was told.
+    ended: str | None = None
+    #: Runs from before a replacing snapshot, until its last page says which of them are gone.
+    replaced: dict[str, ViewedRun] = field(default_factory=dict)
+
+    def advance(self, text: str) -> None:
+        """Move the cursor, never backwards. Numbers of another epoch don't compare: the newer message is right."""
+        told = Cursor.parse(text)
+        if self.cursor is None or self.cursor.epoch != told.epoch or self.cursor.sequence < told.sequence:
+            self.cursor = told
+
+    def has(self, text: str) -> bool:
+        """Whether what carries this cursor is part of what is known."""
+        told = Cursor.parse(text)
+        known = self.cursor
+        return known is not None and known.epoch == told.epoch and told.sequence <= known.sequence
+
+    def forget(self) -> None:
+        """Start over: only a snapshot that replaces everything is of use now."""
+        self.replaced = self.replaced | self.runs
+        self.runs = {}
+        self.cursor = self.ended = None
+        self.complete = self.caught_up = False
+
+
+class Mirror:
+    """
+    The feeds that one viewer follows.
+
+    One message at a time; not for several threads. It outlives connections: tell it when one ends.
+    """
+
+    def __init__(self, feeds: Iterable[str] = ()) -> None:
+        self.feeds: dict[str, MirroredFeed] = {}
+        #: Whether the gateway has lost sight of the data, and when it last saw it, by its last heartbeat.
+        self.stale = False
+        self.as_of: str | None = None
+        for feed in feeds:
+            self.follow(feed)
+
+    def follow(self, feed: str) -> None:
+        """Keep what comes of *feed*. Messages of other feeds are ignored."""
+        self.feeds.setdefault(feed, MirroredFeed(feed))
+
+    def leave(self, feed: str) -> None:
+        self.feeds.pop(feed, None)
+
+    def cursor(self, feed: str) -> str | None:
+        """Where to go on in *feed*; None to begin with a snapshot."""
+        cursor = self.feeds[feed].cursor
+        return None if cursor is None else str(cursor)
+
+    @property
+    def live(self) -> bool:
+        """Whether what is known is the truth, as far as anyone can tell."""
+        return not self.stale and all(feed.caught_up for feed in self.feeds.values())
+
+    def disconnected(self) -> None:
+        """The connection ended. What is known stays, but may be old until each feed has caught up on another one."""
+        self.stale = False
+        for feed in self.feeds.values():
+            feed.caught_up = False
+
+    def apply(self, message: Mapping[str, Any]) -> list[Change]:
+        """
+        Take in one message of the server; what is not about feeds changes nothing.
+
+        Raises:
+            OutOfStep: When it can't be applied. Its feed was forgotten: leave it and subscribe again without a cursor.
+            BadMessage: When it is not of the protocol.
+        """
+        try:
+            return self._apply(message)
+        except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
+            kind = str(message.get("type"))[:40]
+            raise BadMessage(f"the server's {kind!r} is not of the protocol: {error!r}") from error
+
+    def _apply(self, message: Mapping[str, Any]) -> list[Change]:
+        kind = message.get("type")
+        if kind == "heartbeat":
+            return self._heartbeat(message)
+        feed = self.feeds.get(message.get("feed", ""))
+        if feed is None:
+            return []
+        match kind:
+            case "snapshot":
+                return _snapshot(feed, message)
+            case "update":
+                return _update(feed, message)
+            case "end":
+                return _end(feed, message)
+        return []
+
+    def _heartbeat(self, message: Mapping[str, Any]) -> list[Change]:
+        self.stale = message["state"] != "live"
+        self.as_of = message.get("asOf", self.as_of)
+        if "cursor" in message:
+            for feed in self.feeds.values():
+                # It speaks for the feeds that the gateway knows of. One that has not caught up here may be
+                # on its way there still: with this cursor, what it missed would never come.
+                if feed.caught_up:
+                    feed.advance(message["cursor"])
+        return [Freshness(self.stale, self.as_of)]
+
+
+def _snapshot(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
+    if message["replaces"]:
+        feed.forget()
+        feed.cursor = Cursor.parse(message["cursor"])
+    elif feed.cursor is None:
+        return []  # of a subscription that began with knowledge we have given up since
+    changes: list[Change] = [change for told in message["runs"] for change in _put(feed, told)]
+    feed.advance(message["cursor"])
+    feed.caught_up = message["complete"]
+    feed.truncated = message["truncated"]
+    if feed.caught_up:
+        feed.complete = True
+        gone = tuple(run for run in feed.replaced if run not in feed.runs)
+        feed.replaced = {}
+        changes += [RunsGone(feed.name, gone)] if gone else []
+        changes.append(CaughtUp(feed.name, feed.truncated))
+    return changes
+
+
+def _update(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
+    told = message["run"]
+    if feed.cursor is None or feed.has(message["cursor"]):
+        return []
+    heard = [Transition.read(message["transition"])] if "transition" in message else []
+    if message.get("whole"):
+        changes = _put(feed, told, heard)
+    elif told["id"] in feed.runs:
+        changes = _change(feed, feed.runs[told["id"]], told, message.get("metadata"), heard)
+    else:
+        feed.forget()
+        raise OutOfStep(feed.name, str(told["id"]))
+    feed.advance(message["cursor"])
+    return changes
+
+
+def _end(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
+    if feed.cursor is None or feed.ended == message["status"]:
+        return []  # each reconnect tells it again
+    feed.ended = message["status"]
+    return [Ended(feed.name, message["status"])]
+
+
+def _put(feed: MirroredFeed, told: Mapping[str, Any], heard: Sequence[Transition] = ()) -> list[Change]:
+    """Take a whole run, in the place of what was known of it."""
+    before = feed.runs.get(told["id"]) or feed.replaced.get(told["id"])
+    fields = {name: value for name, value in told.items() if value is not None}
+    listed = [Transition.read(entry) for entry in fields.get("transitions", ())]
+    # Redis forgets runs. One that was created again under the same id has a history of its own; and what was
+    # known before a replacing snapshot may never have happened.
+    continues = told["id"] in feed.runs and feed.runs[told["id"]].fields.get("createdAt") == fields.get("createdAt")
+    known = feed.runs[told["id"]].transitions if continues else ()
+    return _keep(feed, before, fields, _merged(known, (*listed, *heard)))
+
+
+def _change(
+    feed: MirroredFeed,
+    before: ViewedRun,
+    told: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None,
+    heard: Sequence[Transition],
+) -> list[Change]:
+    """Take what changed of a run."""
+    fields = {**before.fields, **told}
+    if metadata is not None:
+        document = {**before.metadata, **metadata.get("changed", {})}
+        for key in metadata.get("deleted", ()):
+            document.pop(key, None)
+        fields["metadata"] = document
+    fields = {name: value for name, value in fields.items() if value is not None}
+    return _keep(feed, before, fields, _merged(before.transitions, heard))
+
+
+def _merged(known: Iterable[Transition], told: Iterable[Transition]) -> tuple[Transition, ...]:
+    """All of them in order, each number once."""
+    by_number = {transition.sequence: transition for transition in (*known, *told)}
+    return tuple(by_number[number] for number in sorted(by_number))
+
+
+def _keep(
+    feed: MirroredFeed, before: ViewedRun | None, fields: dict[str, Any], transitions: tuple[Transition, ...]
+) -> list[Change]:
+    if transitions:
+        fields["transitions"] = [transition.public() for transition in transitions]
+    run = feed.runs[fields["id"]] = ViewedRun(fields["id"], fields, transitions)
+    if not run.is_final:
+        feed.ended = None
+    if run == before:
+        return []
+    known = set(before.transitions) if before is not None else set()
+    return [RunChanged(feed.name, run, tuple(entry for entry in transitions if entry not in known))]

@@ -1,0 +1,117 @@
+"""Applies changes to a real server as every way in does, and hears what is published."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
+
+from gateway.changes import Limits, Operation, change
+from gateway.codec import decode_event, decode_json
+from gateway.metadata import native
+from gateway.store.redis_keys import Retention, history_key, metadata_key, prefix, run_key
+from gateway.store.writing import Applied, ChangeWriter, read_answer, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
+
+    from gateway.codec import Event
+    from gateway.feeds import EnvironmentId
+    from gateway.store.writing import Triple
+
+
+class Changing:
+    """One environment of a server, with its run rows and its channels."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        environment: EnvironmentId,
+        *,
+        retention: Retention | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.client, self.environment = client, environment
+        self.writer = ChangeWriter(
+            environment=environment, retention=retention or Retention(), limits=limits or Limits()
+        )
+
+    def apply(self, run: str = "run_1", **said: Any) -> Applied:
+        """Apply a change whose words are those of `gateway.changes.change`, and `triples`, `version`, `once`, `age`."""
+        triples: Sequence[Triple] | None = said.pop("triples", None)
+        version, once, age = said.pop("version", None), said.pop("once", ""), said.pop("age", 0)
+        operations: Sequence[Operation] = said.pop("operations", ())
+        made = change(run, **said)
+        if age:
+            from dataclasses import replace
+
+            made = replace(made, age_ms=age)
+        if triples is None:
+            triples = native(operations)
+            assert triples is not None
+        command: Any = self.writer.by_digest(made, triples, version=version, once=once)
+        client: Any = self.client
+        try:
+            return read_answer(client.execute_command(*command))
+        except NoScriptError:
+            return read_answer(client.execute_command(*whole(command)))
+
+    def create(self, run: str = "run_1", task: str = "resize", *, status: str = "QUEUED", **said: Any) -> Applied:
+        initial = {"taskIdentifier": task, **said.pop("initial", {})}
+        return self.apply(run, create=True, status=status, initial=initial, **said)
+
+    def stored(self, run: str = "run_1") -> dict[str, str]:
+        """The row as Redis has it."""
+        return dict(self.client.hgetall(run_key(self.environment, run)))  # type: ignore[arg-type]
+
+    def row(self, run: str = "run_1") -> dict[str, Any]:
+        """The decoded columns of a run."""
+        return {name: decode_json(text) for name, text in self.stored(run).items() if not name.startswith("_")}
+
+    def metadata(self, run: str = "run_1") -> dict[str, Any]:
+        return {key: decode_json(text) for key, text in self.raw_metadata(run).items()}
+
+    def raw_metadata(self, run: str = "run_1") -> dict[str, str]:
+        return dict(self.client.hgetall(metadata_key(self.environment, run)))  # type: ignore[arg-type]
+
+    def history(self) -> dict[str, str]:
+        return dict(self.client.hgetall(history_key(self.environment)))  # type: ignore[arg-type]
+
+    def keys(self) -> set[str]:
+        """What the environment has in Redis now."""
+        return set(self.client.scan_iter(match=prefix(self.environment) + "*"))
+
+    def listen(self) -> Listening:
+        return Listening(self)
+
+
+class Listening:
+    """Hears every channel of an environment."""
+
+    def __init__(self, changing: Changing) -> None:
+        self._changing = changing
+        self._subscription = changing.client.pubsub(ignore_subscribe_messages=True)
+        self._start = prefix(changing.environment) + "changes:"
+        self._subscription.psubscribe(self._start + "*")
+        self._subscription.connection.read_response(timeout=5)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Listening:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._subscription.close()
+
+    def heard(self) -> list[tuple[str, Event]]:
+        """Everything published since the last call: (feed, event), in order."""
+        end = f"end-{time.monotonic_ns()}"
+        self._changing.client.publish(self._start + "end", end)
+        heard = []
+        while True:
+            message = self._subscription.get_message(timeout=5)
+            assert message is not None, "nothing more was published, not even the end"
+            if message["data"] == end:
+                return heard
+            heard.append((message["channel"][len(self._start) :], decode_event(message["data"].encode())))

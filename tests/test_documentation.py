@@ -1,0 +1,129 @@
+"""What the README and the docs show is what is there, and it works."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.testclient import TestClient
+
+import auth
+from gateway import errors
+from gateway.store.redis_keys import metadata_key, run_key
+from gateway.transports import refusals
+
+if TYPE_CHECKING:
+    from gateway.feeds import EnvironmentId
+    from tests.redis_server import RedisServer
+
+ROOT = Path(__file__).parent.parent
+SECRET = "an-example-secret-of-thirty-two-bytes"
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def shown_files() -> list[tuple[str, str]]:
+    """Each file that the README shows, with what it shows of it."""
+    return re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", read("README.md"), re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "text"), shown_files())
+def test_the_readme_shows_the_examples_as_they_are(name: str, text: str) -> None:
+    """Whoever copies code from the README copies code that these tests run."""
+    assert read(name) == text
+
+
+def test_the_readme_shows_every_example() -> None:
+    """No example is left to rot unseen."""
+    assert {name for name, _ in shown_files()} == {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
+
+
+def test_the_job_of_the_readme_completes(redis_server: RedisServer, environment: EnvironmentId) -> None:
+    """The smallest useful example runs as it stands, and its run can be read afterwards."""
+    environ = {**os.environ, "RUNCAST_REDIS_URL": redis_server.url, "RUNCAST_ENVIRONMENT": environment}
+    job = subprocess.run(
+        [sys.executable, "examples/export_job.py"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    run = job.stdout.strip()
+    with redis_server.client() as client:
+        assert client.hget(run_key(environment, run), "status") == '"COMPLETED_SUCCESSFULLY"'
+        assert client.hget(run_key(environment, run), "output") == '{"rows":1000}'
+        progress = json.loads(client.hget(metadata_key(environment, run), "progress") or "null")
+    assert (progress["current"], progress["percent"]) == (1000, 100)
+
+
+def test_the_celery_app_of_the_readme_tells_its_progress(
+    redis_server: RedisServer, environment: EnvironmentId
+) -> None:
+    """One line, and a task's runs are there: status, output and the progress that it gave Celery."""
+    script = (
+        "from examples.celery_app import app, resize\n"
+        "app.conf.task_always_eager = True\n"
+        "print(resize.delay(['a', 'b']).id)\n"
+    )
+    environ = {**os.environ, "RUNCAST_REDIS_URL": redis_server.url, "RUNCAST_ENVIRONMENT": environment}
+    task = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    run = task.stdout.strip()
+    with redis_server.client() as client:
+        assert client.hget(run_key(environment, run), "status") == '"COMPLETED_SUCCESSFULLY"'
+        assert client.hget(run_key(environment, run), "output") == "2"
+        progress = json.loads(client.hget(metadata_key(environment, run), "progress") or "null")
+    assert (progress["current"], progress["total"]) == (2, 2)
+
+
+def test_the_token_endpoint_of_the_readme_signs_tokens_that_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it hands out allows the customer's tag, and nothing else."""
+    monkeypatch.setenv("RUNCAST_SECRET_KEY", SECRET)
+    endpoint = importlib.import_module("examples.token_endpoint")
+    with TestClient(endpoint.app) as client:
+        token = client.get("/token").json()["token"]
+    grant = auth.verify(token, auth.Keyring([auth.EnvironmentKeys.of("default", SECRET)])).grant
+    assert grant.allows("read", [auth.Resource("tags", "customer:7")])
+    assert not grant.allows("read", [auth.Resource("tags", "customer:8")])
+
+
+def source_files() -> list[str]:
+    return [path.read_text(encoding="utf-8") for room in ("gateway", "auth") for path in (ROOT / room).rglob("*.py")]
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    """The settings page lists exactly the variables that the code reads."""
+    pattern = r"\bRUNCAST_[A-Z_]+[A-Z]\b"
+    used = {name for text in source_files() for name in re.findall(pattern, text)}
+    documented = set(re.findall(pattern, read("docs/settings.md")))
+    assert used == documented
+
+
+def test_every_error_code_is_documented() -> None:
+    """A client's author finds every code that can come in the protocol's table, with its HTTP status."""
+    documented = read("docs/protocol.md")
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.GatewayError)]
+    of_the_protocol = {kind.code for kind in kinds} - {"internal_error", "misconfigured", "bad_change", "too_large"}
+    for code in of_the_protocol:
+        assert f"`{code}`" in documented, f"{code} is not in docs/protocol.md"
+
+
+def test_every_close_code_is_documented() -> None:
+    """As with errors: what a socket is closed with is in the table, with whether to come back."""
+    table = read("docs/protocol.md").partition("### Close codes")[2].partition("\n## ")[0]
+    for name, code in vars(refusals).items():
+        if name.isupper() and isinstance(code, int):
+            assert re.search(rf"^\| (\d+, )*{code}\b", table, re.MULTILINE), f"{name} ({code}) is not in the table"
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    """Every relative link of a page is a file that exists."""
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page)):
+        assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
