@@ -118,6 +118,8 @@ def change(
         BadFeed: When an id or tag can't be one.
     """
     limits = limits or Limits()
+    if not isinstance(run, str):
+        raise BadChange(f"a run id is text, not {run!r}")
     if attempt is not None and (isinstance(attempt, bool) or not isinstance(attempt, int)):
         raise BadChange(f"an attempt is a number from 1 to 1000000, not {attempt!r}")
     if attempt is not None and not 1 <= attempt <= 1_000_000:

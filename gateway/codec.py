@@ -116,7 +116,7 @@ def decode_event(raw: bytes) -> Event:
     try:
         fields = orjson.loads(raw)
         transition = fields.get("t")
-        return Event(
+        event = Event(
             sequence=fields["s"],
             epoch=fields["e"],
             run=RunId(fields["r"]),
@@ -132,6 +132,12 @@ def decode_event(raw: bytes) -> Event:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an event: {raw[:80]!r}") from error
+    # Whoever can reach Redis can publish; what we compare and look into must be what it seems to be.
+    if not (type(event.sequence) is type(event.created) is int and type(event.epoch) is type(event.run) is str):
+        raise ValueError(f"not an event: {raw[:80]!r}")
+    if not (type(event.columns) is type(event.metadata) is type(event.left_out) is dict):
+        raise ValueError(f"not an event: {raw[:80]!r}")
+    return event
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,11 @@ class Row:
     @property
     def status(self) -> Status:
         return public_status(orjson.loads(self.columns["status"]))
+
+    @property
+    def attempt(self) -> int:
+        number: int = orjson.loads(self.columns["attempt"])
+        return number
 
 
 def public_status(raw: str) -> Status:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gateway.cursors import Cursor
 from gateway.errors import Unavailable
 from gateway.feed.follower import Phase
-from gateway.runs import FINAL
+from gateway.feed.group import highest_base
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.codec import Row
     from gateway.feed.follower import Follower
     from gateway.feed.group import Group
     from gateway.feed.view import Framing, Message
@@ -59,7 +58,8 @@ async def catch_up(group: Group, store: RowReader) -> None:
     """Work until nobody of *group* waits. While the state can't be read, or the channel is not heard, they wait on."""
     pause = _FIRST_PAUSE_SECONDS
     while group.waiting:
-        await group.channel.joined.wait()
+        while not group.channel.joined.is_set():  # it may break again before whoever waits for it is woken
+            await group.channel.joined.wait()
         try:
             await _Wave(group, store).run()
             pause = _FIRST_PAUSE_SECONDS
@@ -82,7 +82,8 @@ class _Read:
 
     page: Page
     runs: list[bytes]
-    messages: dict[tuple[Framing, bool, int], bytes] = field(default_factory=dict)
+    #: What is told, by how it is told: framing, whether it replaces, the first run, the end.
+    spelled: dict[tuple[Framing, bool, int, Message | None], bytes] = field(default_factory=dict)
 
 
 class _Wave:
@@ -93,13 +94,12 @@ class _Wave:
         self._store = store
         self._batch: list[Follower] = []
         self._truncated = False
-        self._numbers: dict[str, int] = {}  # run → number of the row that was read
-        self._latest_start = 0  # the highest number that any follower of the batch came with
+        self._base = 0
         self._end: Message | None = None
 
     async def run(self) -> None:
         group, view = self._group, self._group.view
-        self._listen()
+        group.listen()
         breaks = group.channel.breaks
         place = await self._store.place(group.channel.environment, view.feed, limit=view.limit, since=view.since)
         epoch = place.history.epoch
@@ -107,6 +107,7 @@ class _Wave:
         self._batch = list(group.waiting)
         for follower in self._batch:
             self._start(follower, place)
+        self._truncated, self._base = place.truncated, highest_base(self._batch)
         # A run feed is one row, which is read even by those who have it: they must learn that it ended.
         after = 0 if view.feed.kind == "run" else min((f.at for f in self._batch), default=0)
         while self._batch:
@@ -115,26 +116,23 @@ class _Wave:
                 return
             await self._send(page)
             if page.complete:
-                if group.channel.breaks != breaks:
-                    return  # something may have been missed; the next wave starts where this one came to
-                if self._can_join(page.end):
+                # If something may have been missed, or can't be told as it was heard, the next wave reads it. It
+                # starts where this one came to, with those who came meanwhile.
+                if group.channel.breaks == breaks and group.can_admit(page.end, self._base):
                     self._join(page.end)
-                    return
-                self._listen()
+                return
             after = page.end
-
-    def _listen(self) -> None:
-        self._group.heard, self._group.heard_all = [], True
 
     def _start(self, follower: Follower, place: Place) -> None:
         """Decide whether a follower's cursor still holds; if not, it gets everything anew, and is told so."""
         cursor = Cursor(follower.epoch, follower.at)
         if follower.replaces or not place.history.keeps(cursor) or cursor.sequence < place.start:
             follower.replaces = True
-            follower.at = place.start
+            follower.at = follower.base = place.start
+        elif follower.base is None:
+            # Where it once started is not in its cursor, so of a cut-off feed it may lack any run.
+            follower.base = follower.at if place.truncated else 0
         follower.epoch = place.history.epoch
-        self._truncated = self._truncated or place.truncated
-        self._latest_start = max(self._latest_start, follower.at)
 
     async def _read(self, epoch: str, after: int) -> Page:
         view = self._group.view
@@ -150,70 +148,60 @@ class _Wave:
 
     async def _send(self, page: Page) -> None:
         """Give each follower the rows it does not have, until its sink is full."""
-        view = self._group.view
+        view, waiting = self._group.view, self._group.waiting
         read = _Read(page, [view.run(row) for row in page.rows])
-        self._note(page.rows)
-        for count, follower in enumerate(self._still_here(), start=1):
+        self._note(page)
+        told = []
+        for count, follower in enumerate(self._batch, start=1):
             if count % _WRITES_PER_TURN == 0:
                 await asyncio.sleep(0)
-                if follower not in self._group.waiting:
-                    continue
-            if page.complete or follower.at < page.end:
-                self._send_to(follower, read)
-        self._batch = self._still_here()
+            # Whoever left or fell behind is not of this wave any more, even if it waits again: it lacks this page.
+            if follower in waiting:
+                if page.complete or follower.at < page.end:
+                    self._send_to(follower, read)
+                told.append(follower)
+        self._batch = [follower for follower in told if follower in waiting]
 
-    def _note(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            self._numbers[row.run] = row.sequence
-        if self._group.view.feed.kind == "run":
-            cursor = str(Cursor(self._group.epoch, rows[0].sequence)) if rows else ""
-            self._end = self._group.view.end(rows[0].status, cursor) if rows and rows[0].status in FINAL else None
-
-    def _still_here(self) -> list[Follower]:
-        return [follower for follower in self._batch if follower in self._group.waiting]
+    def _note(self, page: Page) -> None:
+        for row in page.rows:
+            self._group.learn(row.run, row.sequence, self._base)
+        if page.rows and self._group.view.feed.kind == "run":
+            (row,) = page.rows
+            self._end = self._group.view.end(row.status, row.attempt, str(Cursor(page.epoch, page.end)))
 
     def _send_to(self, follower: Follower, read: _Read) -> None:
+        follower.connection.flush()
+        if follower not in self._group.waiting:
+            return  # that filled its sink
         index = bisect_right(read.page.rows, follower.at, key=lambda row: row.sequence)
-        framing = follower.connection.framing
-        key = (framing, follower.replaces, index)
-        if key not in read.messages:
-            read.messages[key] = self._spell(framing, read, replaces=follower.replaces, index=index)
+        end = self._end if self._end is not None and follower.ended != self._end.ends else None
+        key = (follower.connection.framing, follower.replaces, index, end)
+        if key not in read.spelled:
+            read.spelled[key] = self._spell(read, *key)
         # First its place, then the write: if that fills its sink it falls behind, with this page in it.
         follower.at, follower.replaces = max(follower.at, read.page.end), False
-        follower.connection.flush()
-        follower.connection.sink.write(read.messages[key])
+        if end is not None:
+            follower.ended = end.ends
+        follower.connection.sink.write(read.spelled[key])
 
-    def _spell(self, framing: Framing, read: _Read, *, replaces: bool, index: int) -> bytes:
-        cursor = Cursor(read.page.epoch, read.page.end)
-        message = self._group.view.snapshot(
-            read.runs[index:], cursor, replaces=replaces, complete=read.page.complete, truncated=self._truncated
+    def _spell(self, read: _Read, framing: Framing, replaces: bool, index: int, end: Message | None) -> bytes:
+        snapshot = self._group.view.snapshot(
+            read.runs[index:],
+            Cursor(read.page.epoch, read.page.end),
+            replaces=replaces,
+            complete=read.page.complete,
+            truncated=self._truncated,
         )
-        return framing.wrap(framing.frame(message.kind, message.body, message.cursor))
-
-    def _known(self) -> set[str] | None:
-        """The runs that everybody of the batch has; None when that is all there are."""
-        if not self._truncated:
-            return None
-        return {run for run, number in self._numbers.items() if number > self._latest_start}
-
-    def _can_join(self, at: int) -> bool:
-        """Whether what was heard meanwhile can be told as it was heard; if not, one more read tells it."""
-        group = self._group
-        if not group.heard_all:
-            return False
-        known = self._known()
-        if known is None:
-            return True
-        later = [event for event in group.heard or () if event.sequence > at]
-        return all(event.whole or event.run in known for event in later)
+        # Before anything else is told: what comes next may reopen the run.
+        messages = [snapshot] if end is None else [snapshot, end]
+        return framing.wrap(b"".join([framing.frame(m.kind, m.body, m.cursor) for m in messages]))
 
     def _join(self, at: int) -> None:
-        self._group.admit(self._batch, at, self._known())
+        group = self._group
+        over = self._end is not None and all(event.transition is None for event in group.missed(at))
+        group.admit(self._batch, at)
         for follower in self._batch:
-            if follower.phase is not Phase.LIVE:
-                continue
-            if self._end is not None and not follower.ended:
-                follower.ended = True
-                follower.connection.tell(self._end)
-                follower.connection.ended(self._group.view.feed)
-            follower.connection.caught_up()
+            if follower.phase is Phase.LIVE:
+                follower.connection.caught_up()
+                if over:
+                    follower.connection.ended(group.view.feed)

@@ -55,6 +55,7 @@ class Connection:
 
     def remove(self, view: View) -> None:
         self.followers.pop(view.feed, None)
+        self.flush()  # what was gathered goes before what may now be written directly
         self._choose_writers()
 
     def _choose_writers(self) -> None:

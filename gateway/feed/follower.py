@@ -65,7 +65,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Signal, Phase]]] = MappingProxyType(
 class Follower:
     """What the hub keeps of a viewer for each feed it follows. Thousands exist, so it has slots and little else."""
 
-    __slots__ = ("at", "connection", "ended", "epoch", "group", "phase", "replaces", "write")
+    __slots__ = ("at", "base", "connection", "ended", "epoch", "group", "phase", "replaces", "write")
 
     def __init__(self, connection: Connection, group: Group, cursor: Cursor | None) -> None:
         self.connection = connection
@@ -76,8 +76,11 @@ class Follower:
         self.at = cursor.sequence if cursor is not None else 0
         #: Whether the next snapshot page replaces what the viewer has.
         self.replaces = cursor is None
-        #: Whether it was told that its run ended.
-        self.ended = False
+        #: It knows each run that changed between this number and its place; older ones only if this is 0. None until
+        #: it is known where it starts.
+        self.base: int | None = None
+        #: The attempt whose end it was told; 0 for none.
+        self.ended = 0
         #: Where its share of a loop turn goes: the connection decides, by how many feeds it follows.
         self.write: Callable[[bytes], None] = connection.sink.write
 

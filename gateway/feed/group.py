@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Events kept for those who are reading the state meanwhile. When more come, they read again.
 MAX_HEARD: Final = 1000
-#: Ids kept of the runs that viewers of a cut-off snapshot know. When more come, we start over.
-MAX_KNOWN: Final = 50_000
+#: Runs of which a number is kept, for viewers of a cut-off snapshot. When more come, we start over.
+MAX_SEEN: Final = 50_000
 
 
 class Group:
@@ -32,11 +32,14 @@ class Group:
 
     `position` is the number of the last change that all live followers have been told; `floor` the highest number
     that some of them read before they joined, below which each one's own place is looked at.
+
+    A viewer of a cut-off snapshot can't be told a part of a run that it never had. It was told every change after its
+    base, so it has a run exactly when that changed between there and now; `seen` keeps one such number for each run.
     """
 
     __slots__ = (
-        *("_dirty", "_floor", "_messages", "_reached", "_wants_wave", "channel", "deliveries", "epoch"),
-        *("heard", "heard_all", "known", "live", "position", "size", "view", "waiting"),
+        *("_base", "_dirty", "_floor", "_messages", "_reached", "_seen", "_wants_wave", "channel", "deliveries"),
+        *("epoch", "heard", "heard_all", "live", "position", "size", "view", "waiting"),
     )
 
     def __init__(self, channel: Channel, view: View, wants_wave: Callable[[Group], None]) -> None:
@@ -47,12 +50,12 @@ class Group:
         self.live: dict[Framing, dict[Follower, None]] = {}
         self.waiting: dict[Follower, None] = {}
         self.size = 0
-        #: Runs that every live follower has, or None when they have all there are.
-        self.known: set[str] | None = None
         #: Events since the reading of the state began, while somebody catches up; and whether these are all.
         self.heard: list[Event] | None = None
         self.heard_all = True
         self.deliveries = 0
+        self._base = 0  # the highest of all live followers
+        self._seen: dict[str, int] = {}
         self._floor = 0
         self._reached = 0  # as `position`, but of messages that are not yet written
         self._messages: list[Message] = []
@@ -102,37 +105,58 @@ class Group:
     def _keep_place(self, follower: Follower) -> None:
         if follower.phase is Phase.LIVE:
             follower.epoch = self.epoch
-            follower.at = max(follower.at, self.position, self.channel.settled(self.epoch))
+            follower.at = self.place(follower)
+
+    def place(self, follower: Follower) -> int:
+        """The number up to which a live follower has been told everything."""
+        return max(follower.at, self.position, self.channel.settled(self.epoch))
+
+    def listen(self) -> None:
+        """From now on keep what is heard: somebody reads the state, and joins then."""
+        self.heard, self.heard_all = [], True
 
     def begin(self, epoch: str) -> None:
         """Those who are about to join read the history of *epoch*; live followers of another one join them."""
         if epoch != self.epoch:
             self.broke()
             self.epoch, self.position, self._reached, self._floor = epoch, 0, 0, 0
+            self._seen.clear()  # some of these numbers may have been lost, and given again
 
-    def admit(self, followers: Iterable[Follower], at: int, known: set[str] | None) -> None:
-        """
-        Let *followers*, who have read everything up to *at*, hear what comes; what came meanwhile they are told first.
+    def missed(self, at: int) -> list[Event]:
+        """What was heard, and is not in what was read up to *at*."""
+        return [event for event in self.heard or () if event.sequence > at]
 
-        *known* are the runs that all of them have, or None when that is every run of the feed.
-        """
+    def can_admit(self, at: int, base: int) -> bool:
+        """Whether followers of *base*, who have read everything up to *at*, can be told as it came what came since."""
+        if not self.heard_all or any(event.epoch != self.epoch for event in self.heard or ()):
+            return False
+        entered: set[str] = set()
+        for event in self.missed(at):
+            if event.run not in entered and not self.can_tell(event, base):
+                return False
+            entered.add(event.run)
+        return True
+
+    def admit(self, followers: Iterable[Follower], at: int) -> None:
+        """Let *followers*, who have read everything up to *at*, hear what comes; first, what came meanwhile."""
         joining = list(followers)
-        missed = [event for event in self.heard or () if event.sequence > at and event.epoch == self.epoch]
+        missed = self.missed(at)
         if any(self.live.values()):
             self._floor = max(self._floor, at)
-            self.known = known if self.known is None else self.known if known is None else self.known & known
         else:
-            self.known = known
+            self._base = 0
             self._floor = at
             self.position = self._reached = max(at, missed[-1].sequence if missed else 0)
+        self._base = max(self._base, highest_base(joining))
+        for event in missed:
+            self.learn(event.run, event.sequence, 0)
         messages = [message for event in missed for message in self._messages_for(event)]
         for follower in joining:
             del self.waiting[follower]
             follower.move(Signal.CAUGHT_UP)
             follower.at = at
             self.live.setdefault(follower.connection.framing, {})[follower] = None
-        if messages:
-            self._write(messages, joining)
+        self._write(messages, joining)
 
     # Changes come.
 
@@ -150,11 +174,10 @@ class Group:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        if not self.can_tell(event):
+        if not self.can_tell(event, self._base):
             self.broke()
             return
-        if self.known is not None:
-            self.known.add(event.run)
+        self.learn(event.run, event.sequence, 0)
         if event.sequence <= self._floor:
             self._tell_some(event)
             return
@@ -164,11 +187,18 @@ class Group:
             self._dirty = True
             self.channel.dirty(self)
 
-    def can_tell(self, event: Event) -> bool:
-        """Whether all that this view shows of the change is in the event, for viewers who may not know the run."""
+    def can_tell(self, event: Event, base: int) -> bool:
+        """Whether all that this view shows of the change is in the event, for viewers of *base*."""
         if self.view.lacks(event):
             return False
-        return self.known is None or event.whole or event.run in self.known
+        # The run's number may come from reading the state, and then be later than this event.
+        return not base or event.whole or base < self._seen.get(event.run, 0) < event.sequence
+
+    def learn(self, run: str, number: int, base: int) -> None:
+        """The run changed under this number: who is of *base*, and has been told everything up to there, has it."""
+        highest = max(base, self._base)
+        if highest and self._seen.get(run, 0) <= highest:
+            self._seen[run] = number
 
     def _tell_some(self, event: Event) -> None:
         """Some followers read this change before they joined: it came late, over the subscription."""
@@ -197,20 +227,23 @@ class Group:
         # Before the writes: a follower whose sink fills up with this has been given it, and
         # one that was full before is not in `live` any more.
         self.position = self._reached
-        if self.known is not None and len(self.known) > MAX_KNOWN:
-            self.known = set()
+        if len(self._seen) > MAX_SEEN:
+            self._seen.clear()
         if not messages:
             return
         for framing, followers in self.live.items():
             data = _spell(framing, messages)
             self.deliveries += len(messages) * len(followers)
             # A write may fill a sink, which takes its followers out of `live`, here and elsewhere.
-            for follower in list(followers):
+            told = list(followers)
+            for follower in told:
                 if follower.phase is Phase.LIVE:
                     follower.write(data)
-        self._tell_ends(messages, [follower for followers in self.live.values() for follower in followers])
+            self._tell_ends(messages, told)
 
     def _write(self, messages: list[Message], followers: list[Follower]) -> None:
+        if not messages:
+            return  # an empty chunk would end a response
         spelled: dict[Framing, bytes] = {}
         self.deliveries += len(messages) * len(followers)
         for follower in followers:
@@ -222,10 +255,15 @@ class Group:
         self._tell_ends(messages, followers)
 
     def _tell_ends(self, messages: list[Message], followers: list[Follower]) -> None:
-        if self.view.feed.kind == "run" and messages[-1].kind == "end":
+        attempt = max(message.ends for message in messages)
+        if attempt:
             for follower in followers:
-                follower.ended = True
+                follower.ended = attempt
                 follower.connection.ended(self.view.feed)
+
+
+def highest_base(followers: Iterable[Follower]) -> int:
+    return max((follower.base or 0 for follower in followers), default=0)
 
 
 def _spell(framing: Framing, messages: list[Message]) -> bytes:

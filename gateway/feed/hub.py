@@ -41,6 +41,8 @@ _log = logging.getLogger("runcast.feed")
 CANARY_SECONDS: Final = 1.0
 #: A subscription that did not hear a canary for so long is deaf (design: noticed in two seconds).
 DEAF_SECONDS: Final = 2.0
+#: How often we look. Not by whoever sends canaries: that may have to wait for a Redis that does not answer.
+_LOOK_SECONDS: Final = 0.25
 #: Environments without viewers are only swept.
 SWEEP_SECONDS: Final = 5.0
 SWEEP_RUNS: Final = 200
@@ -66,6 +68,8 @@ class _Environment:
     stale: bool = False
     #: When a canary was last heard, or the first connection came (monotonic seconds).
     heard_at: float = 0.0
+    #: When the first canary after that was sent, if Redis said that it sent it.
+    unheard_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -108,6 +112,7 @@ class Hub:
         self._waves: dict[Group, asyncio.Task[None]] = {}
         self._canary_channel = f"runcast:canary:{secrets.token_hex(8)}"
         self._last: tuple[bytes, Event | None] = (b"", None)
+        self._stopped = False
 
     # Connections and what they follow.
 
@@ -116,12 +121,14 @@ class Hub:
         environment = self._environments.get(connection.environment)
         if environment is None:
             environment = _Environment(connection.environment, heard_at=time.monotonic())
+            environment.stale = not self._subscription.connected
             self._environments[connection.environment] = environment
         environment.connections += 1
         connection.slot = next(self._slots)
         self._ring[connection.slot][connection] = None
-        if not self._subscription.connected:
-            self._become(environment, stale=True)
+        if environment.stale:
+            # Soon, not now: its transport has not said welcome yet.
+            asyncio.get_running_loop().call_soon(self._tell_freshness, connection)
 
     def close(self, connection: Connection) -> None:
         """It goes, with all that it follows. Closing twice is harmless."""
@@ -144,6 +151,8 @@ class Hub:
         follower = Follower(connection, group, cursor)
         connection.add(follower, view)
         group.add(follower)
+        if connection.full:
+            group.fell_behind(follower)  # its sink, which takes nothing now, will not say so again
         return follower
 
     def leave(self, follower: Follower) -> None:
@@ -182,7 +191,7 @@ class Hub:
             self._subscription.leave(channel.name)
 
     def _wants_wave(self, group: Group) -> None:
-        if group in self._waves:
+        if group in self._waves or self._stopped:
             return
         self.statistics.waves += 1
         task = asyncio.create_task(catch_up(group, self._store), name=f"catching up with {group.view.feed}")
@@ -206,6 +215,7 @@ class Hub:
     def drained(self, connection: Connection) -> None:
         for follower in connection.followers.values():
             follower.group.drained(follower)
+        self._tell_freshness(connection)  # nobody told it while it was full
 
     def gathered(self, connection: Connection) -> None:
         if not self._turn.connections:
@@ -214,7 +224,7 @@ class Hub:
         self._turn.connections.append(connection)
 
     def caught_up(self, connection: Connection) -> None:
-        self._beat(connection, self._environments[connection.environment])
+        self._tell_freshness(connection)
 
     # What the subscription says (store/subscription.py: Listener).
 
@@ -270,6 +280,7 @@ class Hub:
         if environment is None:
             return
         environment.heard_at = time.monotonic()
+        environment.unheard_since = None
         environment.as_of = int(sent)
         self._turn.canaries.append((environment, Cursor(epoch, int(sequence))))
 
@@ -287,24 +298,32 @@ class Hub:
     async def _send_canaries(self) -> None:
         self._subscription.join(self._canary_channel.encode())
         while True:
-            await asyncio.gather(*(self._send_canary(environment) for environment in list(self._environments)))
+            await asyncio.gather(*(self._send_canary(known) for known in list(self._environments.values())))
             await asyncio.sleep(CANARY_SECONDS)
-            self._look_for_deafness()
 
-    async def _send_canary(self, environment: EnvironmentId) -> None:
+    async def _send_canary(self, environment: _Environment) -> None:
         # The text's last parts are added by the script: epoch and number.
-        text = f"{environment} {int(time.time() * 1000)}"
+        text = f"{environment.name} {int(time.time() * 1000)}"
+        began = time.monotonic()
         with contextlib.suppress(Unavailable):
-            await self._store.canary(environment, self._canary_channel, text, sweep=SWEEP_RUNS)
+            await self._store.canary(environment.name, self._canary_channel, text, sweep=SWEEP_RUNS)
+            if environment.unheard_since is None and environment.heard_at < began:
+                environment.unheard_since = began
 
-    def _look_for_deafness(self) -> None:
-        now = time.monotonic()
-        deaf = [e for e in self._environments.values() if now - e.heard_at > DEAF_SECONDS]
-        for environment in deaf:
-            self._become(environment, stale=True)
-        if deaf and self._subscription.connected:
-            self.statistics.deaf_subscriptions += 1
-            self._subscription.drop()
+    async def _look_for_deafness(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            for environment in self._environments.values():
+                if now - environment.heard_at > DEAF_SECONDS:
+                    self._become(environment, stale=True)
+            # Canaries that could not be sent say nothing about the subscription; and one that was just made is
+            # given the time to join.
+            unheard = [e.unheard_since for e in self._environments.values() if e.unheard_since is not None]
+            deaf = any(now - since > DEAF_SECONDS - CANARY_SECONDS for since in unheard)
+            if deaf and self._subscription.connected and now - self._subscription.connected_at > DEAF_SECONDS:
+                self.statistics.deaf_subscriptions += 1
+                self._subscription.drop()
 
     async def _sweep(self) -> None:
         while True:
@@ -327,28 +346,33 @@ class Hub:
         environment.stale = stale
         for connections in self._ring:
             for connection in list(connections):
-                if connection.environment == environment.name and connection.told_stale != stale:
-                    self._beat(connection, environment)
+                if connection.environment == environment.name:
+                    self._tell_freshness(connection)
+
+    def _tell_freshness(self, connection: Connection) -> None:
+        """Tell it at once, if that is not what it was told last."""
+        if connection in self._ring[connection.slot] and self._is_stale(connection) != connection.told_stale:
+            self._beat(connection)
+
+    def _is_stale(self, connection: Connection) -> bool:
+        """Whether what it has may be old: until all its feeds have caught up, if it was so once."""
+        stale = self._environments[connection.environment].stale
+        return stale or (connection.told_stale and not _is_live(connection))
 
     async def _send_heartbeats(self) -> None:
         for slot in itertools.cycle(range(HEARTBEAT_SLOTS)):
             await asyncio.sleep(self.heartbeat_seconds / HEARTBEAT_SLOTS)
             for connection in list(self._ring[slot]):
-                self._beat(connection, self._environments[connection.environment])
+                self._beat(connection)
 
-    def _beat(self, connection: Connection, environment: _Environment) -> None:
+    def _beat(self, connection: Connection) -> None:
         """Say how fresh its feeds are; with a cursor only when all of them have everything up to it."""
         if connection.full:
             return
-        followers = connection.followers.values()
-        live = all(follower.phase is Phase.LIVE for follower in followers)
-        if connection.told_stale and not live:
-            return  # it is still catching up; it hears that it is live when it is
-        connection.told_stale = environment.stale
-        settled = environment.settled
-        moves = live and settled is not None and not environment.stale
-        moves = moves and all(f.group.epoch == settled.epoch for f in followers)  # type: ignore[union-attr]
-        connection.tell(_heartbeat(environment, str(settled) if moves else ""))
+        environment = self._environments[connection.environment]
+        connection.told_stale = stale = self._is_stale(connection)
+        cursor = None if stale else _delivered(connection, environment.settled)
+        connection.tell(_heartbeat(environment.as_of, cursor, stale=stale))
 
     # Running.
 
@@ -358,18 +382,34 @@ class Hub:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._subscription.run(), name="subscription")
                 tasks.create_task(self._send_canaries(), name="canaries")
+                tasks.create_task(self._look_for_deafness(), name="looking for deafness")
                 tasks.create_task(self._send_heartbeats(), name="heartbeats")
                 tasks.create_task(self._sweep(), name="sweeping")
         finally:
+            self._stopped = True
             for wave in self._waves.values():
                 wave.cancel()
             await asyncio.gather(*self._waves.values(), return_exceptions=True)
 
 
-def _heartbeat(environment: _Environment, cursor: str) -> Message:
-    message: dict[str, str] = {"type": "heartbeat", "state": "stale" if environment.stale else "live"}
-    if environment.as_of:
-        message["asOf"] = rfc3339(environment.as_of)
-    if cursor:
-        message["cursor"] = cursor
-    return Message("heartbeat", encode_message(message), cursor)
+def _is_live(connection: Connection) -> bool:
+    return all(follower.phase is Phase.LIVE for follower in connection.followers.values())
+
+
+def _delivered(connection: Connection, settled: Cursor | None) -> Cursor | None:
+    """Up to where all its feeds have been told everything, if that is known."""
+    followers = connection.followers.values()
+    if settled is None or not _is_live(connection) or any(f.group.epoch != settled.epoch for f in followers):
+        return None
+    # What it was told since the last canary counts too: a viewer's cursor never goes back.
+    told = min((follower.group.place(follower) for follower in followers), default=0)
+    return Cursor(settled.epoch, max(settled.sequence, told))
+
+
+def _heartbeat(as_of: int, cursor: Cursor | None, *, stale: bool) -> Message:
+    message = {"type": "heartbeat", "state": "stale" if stale else "live"}
+    if as_of:
+        message["asOf"] = rfc3339(as_of)
+    if cursor is not None:
+        message["cursor"] = str(cursor)
+    return Message("heartbeat", encode_message(message), message.get("cursor", ""))

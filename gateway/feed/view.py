@@ -36,6 +36,8 @@ class Message:
     kind: str
     body: bytes
     cursor: str
+    #: The attempt whose end it tells; 0 for all other messages.
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +111,15 @@ class View:
         """The public object of a row, as this view shows it."""
         return public_run(row, self.hidden)
 
-    def end(self, status: Status, cursor: str) -> Message | None:
+    def end(self, status: Status, attempt: int, cursor: str) -> Message | None:
         """For a run feed: the message that its run reached its final status, or None when it has not."""
         if self.feed.kind != "run" or status not in FINAL:
             return None
         body = encode_message({"type": "end", "feed": str(self.feed), "status": status, "cursor": cursor})
-        return Message("end", body, cursor)
+        return Message("end", body, cursor, attempt)
 
     def end_of(self, event: Event, cursor: str) -> Message | None:
         """As `end`, for a change that may have brought it."""
         if event.transition is None:
             return None
-        return self.end(public_status(event.transition.status), cursor)
+        return self.end(public_status(event.transition.status), event.transition.attempt, cursor)

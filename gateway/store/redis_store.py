@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -19,13 +19,13 @@ from redis.exceptions import NoScriptError, RedisError
 from gateway.codec import Row
 from gateway.cursors import History
 from gateway.errors import Unavailable
-from gateway.feeds import RunId
-from gateway.store.redis_keys import Retention, history_key, index_key, metadata_key, prefix, run_key, script
+from gateway.feeds import FeedId, RunId
+from gateway.store.redis_keys import Retention, history_key, index_key, prefix, script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.feeds import EnvironmentId, FeedId
+    from gateway.feeds import EnvironmentId
 
 #: Rows and bytes of one page: what one read may hold up in Redis, and one viewer's memory while it catches up.
 PAGE_ROWS: Final = 100
@@ -123,7 +123,7 @@ class RedisStore:
         columns: Sequence[str],
         metadata: bool,
     ) -> Page:
-        """The rows of *feed* whose last change has a number above *after*: the next page of them."""
+        """The rows of *feed* whose last change has a number above *after*: the next page of them. Any epoch is ""."""
         run = feed.names[0] if feed.kind == "run" else ""
         arguments: list[str | int] = [prefix(environment), self._lifetime, epoch, feed.kind, run]
         arguments += [after, PAGE_ROWS, PAGE_BYTES, since, _other_tags(feed), int(metadata), *columns]
@@ -134,16 +134,9 @@ class RedisStore:
 
     async def read_row(self, environment: EnvironmentId, run: str, columns: Sequence[str]) -> Row | None:
         """One run as it is now, or None when there is none."""
-        try:
-            async with self._reads.pipeline(transaction=True) as pipeline:
-                pipeline.hmget(run_key(environment, run), ["_sequence", "_version", *columns])
-                pipeline.hgetall(metadata_key(environment, run))
-                (sequence, version, *values), metadata = await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise Unavailable from error
-        if sequence is None:
-            return None
-        return _read_row([run.encode(), sequence, version or b"0", values, _flat(metadata)], columns)
+        feed = FeedId("run", (RunId(run),))
+        page = await self.read_page(environment, feed, "", after=0, since=0, columns=columns, metadata=True)
+        return page.rows[0] if page.rows else None
 
     async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None:
         """
@@ -166,13 +159,17 @@ class RedisStore:
 
     async def _send(self) -> None:
         """Send what waits, as much as fits together at a time, until nothing does."""
+        calls: list[_Call] = []
         try:
             while self._waiting:
                 calls, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
                 for call, result in zip(calls, await self._send_together(calls), strict=True):
                     _settle(call.answer, result)
         finally:
-            self._sender = None
+            # Whatever ended this, nobody waits for ever.
+            unanswered, self._waiting, self._sender = calls + self._waiting, [], None
+            for call in unanswered:
+                _settle(call.answer, ConnectionAbortedError("reading has ended"))
 
     async def _send_together(self, calls: list[_Call]) -> list[Any]:
         try:
@@ -196,7 +193,7 @@ class RedisStore:
 
 
 def _client(url: str) -> Redis:
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(  # when more ask at once, they wait
         url,
         max_connections=2,
         socket_timeout=_TIMEOUT_SECONDS,
@@ -204,7 +201,9 @@ def _client(url: str) -> Redis:
         client_name="runcast-gateway",
         # Whoever asks decides whether to ask again; hidden repeats would only make time-outs longer.
         retry=Retry(NoBackoff(), 1),
+        timeout=_TIMEOUT_SECONDS,
     )
+    return Redis.from_pool(pool)
 
 
 async def _evaluate(client: Redis, name: str, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> Any:
@@ -245,7 +244,3 @@ def _read_row(fields: list[Any], columns: Sequence[str]) -> Row:
         dict(zip(metadata[::2], metadata[1::2], strict=True)),
         int(version),
     )
-
-
-def _flat(pairs: dict[bytes, bytes]) -> list[bytes]:
-    return [part for pair in pairs.items() for part in pair]

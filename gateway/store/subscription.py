@@ -12,13 +12,11 @@ import asyncio
 import random
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+import time
+from typing import Any, Final, Protocol, cast
 
 import hiredis
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _CONNECT_SECONDS: Final = 5.0
 #: Pauses between attempts to connect: the first at once, then growing, with full jitter.
@@ -53,6 +51,8 @@ class Subscription:
         self._listener = listener
         self._channels: set[bytes] = set()
         self._connection: _Connection | None = None
+        #: When the present connection, or the last one, was made (monotonic seconds).
+        self.connected_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -81,18 +81,26 @@ class Subscription:
             try:
                 connection = await self._connect()
             except (OSError, TimeoutError, hiredis.HiredisError):
-                await asyncio.sleep(random.uniform(0, pause))
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                continue
-            pause = _FIRST_PAUSE_SECONDS
-            self._connection = connection
-            connection.ask_all(b"SUBSCRIBE", self._channels)
-            try:
-                await connection.ended
-            finally:
-                self._connection = None
-                connection.abort()
-                self._listener.lost()
+                pass
+            else:
+                await self._hear(connection)
+                if time.monotonic() - self.connected_at > _LONGEST_PAUSE_SECONDS:
+                    pause = _FIRST_PAUSE_SECONDS
+                    continue
+                # It did not last: it may not hear channels, say, and then the next one won't either.
+            await asyncio.sleep(random.uniform(0, pause))
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _hear(self, connection: _Connection) -> None:
+        self._connection, self.connected_at = connection, time.monotonic()
+        for channel in self._channels:
+            connection.ask(b"SUBSCRIBE", channel)
+        try:
+            await connection.ended
+        finally:
+            self._connection = None
+            connection.abort()
+            self._listener.lost()
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -114,7 +122,11 @@ class Subscription:
             connection.ask(b"PING")
             # Until Redis let us in there is nothing to hear: a wrong password or a server that is still
             # loading its data is an attempt that failed.
-            await connection.greeted
+            try:
+                await connection.greeted
+            except BaseException:
+                connection.abort()  # also when it took too long, or nobody waits any more
+                raise
         return connection
 
 
@@ -127,6 +139,7 @@ class _Connection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._commands: list[bytes] = []
+        self._joining: dict[bytes, int] = {}  # channel → SUBSCRIBEs that are not answered yet
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
 
@@ -140,11 +153,9 @@ class _Connection(asyncio.Protocol):
         """Send a command with the others of this loop turn."""
         if not self._commands:
             self._loop.call_soon(self._send)
+        if words[0] == b"SUBSCRIBE":
+            self._joining[words[1]] = self._joining.get(words[1], 0) + 1
         self._commands.append(hiredis.pack_command(cast("Any", words)))
-
-    def ask_all(self, command: bytes, channels: Iterable[bytes]) -> None:
-        for channel in channels:
-            self.ask(command, channel)
 
     def _send(self) -> None:
         commands, self._commands = self._commands, []
@@ -170,9 +181,18 @@ class _Connection(asyncio.Protocol):
                 self.greeted.set_exception(hiredis.ReplyError(str(reply)))
             self.abort()
         elif type(reply) is list and reply[0] == b"subscribe":
-            self._listener.joined(reply[1])
+            self._answered_join(reply[1])
         elif reply == b"PONG" and not self.greeted.done():
             self.greeted.set_result(None)
+
+    def _answered_join(self, channel: bytes) -> None:
+        # Who left and joined again asked twice. What was published in between is not heard, so that only the last
+        # answer says that all of it is.
+        unanswered = self._joining.pop(channel, 1) - 1
+        if unanswered:
+            self._joining[channel] = unanswered
+        else:
+            self._listener.joined(channel)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.greeted.done():

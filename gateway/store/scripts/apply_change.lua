@@ -273,9 +273,12 @@ end
 if #metadata_names > 0 then
   own._bytes = integer(bytes)
   own._version = integer(tonumber(row._version or 0) + 1)
+  -- What comes before what goes: an empty hash is removed, and its lifetime with it.
   for _, key in ipairs(metadata_names) do
-    if metadata[key] then redis.call('HSET', metadata_key, key, metadata[key])
-    else redis.call('HDEL', metadata_key, key) end
+    if metadata[key] then redis.call('HSET', metadata_key, key, metadata[key]) end
+  end
+  for _, key in ipairs(metadata_names) do
+    if not metadata[key] then redis.call('HDEL', metadata_key, key) end
   end
 end
 

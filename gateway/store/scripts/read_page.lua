@@ -2,7 +2,7 @@
 -- include lib/history.lua
 --
 -- KEYS  1 history of the environment   2 index of the feed (for a run feed: its row)
--- ARGV  prefix, lifetime of the history (ms), epoch, kind, run id (run feeds), after, most rows, most bytes, created since (ms),
+-- ARGV  prefix, lifetime of the history (ms), epoch ('' for any), kind, run id (run feeds), after, most rows, most bytes, created since (ms),
 --       tags (comma list, all of them), whether metadata is wanted (1), names of columns…
 -- Returns {epoch, end, complete, rows}: every row of the feed numbered above `after` and up to `end` is in `rows`, each
 -- {id, number, metadata version, {JSON of each column, or false}, {key, JSON, …}}. When `complete` is 1 there are no others, and
@@ -18,7 +18,7 @@ local columns = {unpack(ARGV, 12)}
 local SCAN = 1000  -- entries looked at in one step, so that a sparse filter does not hold the server up
 
 local history = read_history(KEYS[1], now_microseconds(), tonumber(ARGV[2]))
-if history.epoch ~= epoch then return {history.epoch, '0', 0, {}} end
+if epoch ~= '' and history.epoch ~= epoch then return {history.epoch, '0', 0, {}} end
 
 local wanted = {}
 for tag in string.gmatch(tags, '[^,]+') do wanted[#wanted + 1] = ',' .. tag .. ',' end

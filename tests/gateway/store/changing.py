@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
@@ -46,8 +47,6 @@ class Changing:
         operations: Sequence[Operation] = said.pop("operations", ())
         made = change(run, **said)
         if age:
-            from dataclasses import replace
-
             made = replace(made, age_ms=age)
         if triples is None:
             triples = native(operations)
@@ -80,7 +79,7 @@ class Changing:
     def history(self) -> dict[str, str]:
         return dict(self.client.hgetall(history_key(self.environment)))  # type: ignore[arg-type]
 
-    def keys(self) -> set[str]:
+    def all_keys(self) -> set[str]:
         """What the environment has in Redis now."""
         return set(self.client.scan_iter(match=prefix(self.environment) + "*"))
 
@@ -93,10 +92,12 @@ class Listening:
 
     def __init__(self, changing: Changing) -> None:
         self._changing = changing
-        self._subscription = changing.client.pubsub(ignore_subscribe_messages=True)
+        self._subscription = changing.client.pubsub()  # type: ignore[no-untyped-call]
         self._start = prefix(changing.environment) + "changes:"
         self._subscription.psubscribe(self._start + "*")
-        self._subscription.connection.read_response(timeout=5)  # type: ignore[no-untyped-call]
+        confirmed = self._subscription.get_message(timeout=5)
+        assert confirmed is not None
+        assert confirmed["type"] == "psubscribe"
 
     def __enter__(self) -> Listening:
         return self
@@ -108,7 +109,7 @@ class Listening:
         """Everything published since the last call: (feed, event), in order."""
         end = f"end-{time.monotonic_ns()}"
         self._changing.client.publish(self._start + "end", end)
-        heard = []
+        heard: list[tuple[str, Event]] = []
         while True:
             message = self._subscription.get_message(timeout=5)
             assert message is not None, "nothing more was published, not even the end"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gateway.changes import Limits, Operation, Operator
 from gateway.codec import decode_json
-from gateway.feeds import EnvironmentId
 from gateway.runs import FINAL, PUBLIC_STATUS, Status
 from gateway.store.redis_keys import LARGE_COLUMN_BYTES
 from gateway.store.writing import Answer
@@ -20,6 +19,7 @@ from tests.gateway.store.changing import Changing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.feeds import EnvironmentId
     from tests.redis_server import RedisServer
 
 _numbers = itertools.count(1)
