@@ -136,7 +136,8 @@ class AsyncSender(Mailing):
                     command = conversation.send(None)
                     continue
                 try:
-                    reply = await client.execute_command(*command)
+                    async with asyncio.timeout(TIMEOUT_SECONDS):
+                        reply = await client.execute_command(*command)
                 except REDIS_ERRORS as error:
                     command = conversation.throw(error)
                 else:
@@ -146,9 +147,11 @@ class AsyncSender(Mailing):
 
     def _connected(self) -> redis.asyncio.Redis:
         if self._client is None:
+            # No `socket_timeout`: with one, redis-py sends inside of `asyncio.wait_for`, which up to Python 3.11
+            # swallows a cancellation that comes at the wrong moment. Our own time-out is around the whole command.
             self._client = redis.asyncio.Redis.from_url(
                 self._address.url,
-                socket_timeout=TIMEOUT_SECONDS,
+                socket_timeout=None,
                 socket_connect_timeout=TIMEOUT_SECONDS,
                 retry=Retry(NoBackoff(), 0),
             )

@@ -15,9 +15,10 @@ from gateway.changes import Outcome
 from gateway.publisher.ambient import Attachment
 from gateway.publisher.async_sender import AsyncSender
 from gateway.publisher.configuration import find_redis, make_writer
+from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
 from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, relatives_of
-from gateway.publisher.saying import MetadataSayings, Sayings, creation, identity_of
+from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, make_client
 from gateway.publisher.sending import Loss
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from gateway.changes import Change, Limits, Operation
     from gateway.errors import TooLarge
+    from gateway.publisher.identity import CreateOptions, HandleOptions, Identity
     from gateway.publisher.outbox import Statistics
-    from gateway.publisher.saying import CreateOptions, HandleOptions, Identity
     from gateway.store.redis_keys import Retention
 
 

@@ -57,7 +57,7 @@ class Mailing(ABC):
         self._address, self._writer = address, writer
         self._outbox = Outbox()
         self._journal = Journal()
-        # Reentrant, because a signal handler may report progress while its thread is in here.
+        # Reentrant, because a signal handler may ask for the statistics while its thread is in here.
         self._lock = threading.RLock()
 
     @abstractmethod

@@ -176,9 +176,15 @@ class Outbox:
 
     def _open(self, run: str, now: float) -> Unsent:
         """The one that still takes more."""
-        entries = self._runs.setdefault(run, deque())
-        if not entries or entries[-1].once:
-            entries.append(Unsent(Change(run=run), due=now))
+        # Whatever is raised in here from outside (a time limit of the job's), no run is left with an empty list.
+        entries = self._runs.get(run)
+        if entries is None or entries[-1].once:
+            unsent = Unsent(Change(run=run), due=now)
+            if entries is not None:
+                entries.append(unsent)
+            else:
+                self._runs[run] = deque((unsent,))
+            return unsent
         return entries[-1]
 
     def _add(self, unsent: Unsent, operation: Operation) -> None:
@@ -236,8 +242,10 @@ class Outbox:
         entries = self._runs.get(run)
         if not entries or not (self.breaker.allows(now) or insist):
             return None
-        unsent = entries.popleft()
-        if not entries:
+        unsent = entries[0]
+        if len(entries) > 1:
+            entries.popleft()
+        else:
             del self._runs[run]
         self._operations -= len(unsent.operations)
         self._kept_bytes -= _size(unsent.change)
@@ -281,7 +289,7 @@ class Outbox:
             unsent.merging = Merging(kept)
         if not unsent.operations and not _says_something(unsent.change):
             return
-        entries = self._runs.setdefault(unsent.change.run, deque())
+        entries = self._runs.pop(unsent.change.run, deque())
         if entries and not unsent.once and not entries[0].once:
             later = entries.popleft()
             self._operations -= len(later.operations)
@@ -290,6 +298,7 @@ class Outbox:
             self._coalesced += sum(unsent.merging.add(operation) for operation in later.operations)
         unsent.due = now
         entries.appendleft(unsent)
+        self._runs[unsent.change.run] = entries
         self._operations += len(unsent.operations)
         self._kept_bytes += _size(unsent.change)
         self._bound()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 import weakref
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.changes import Outcome
 from gateway.publisher.ambient import Attachment
 from gateway.publisher.configuration import find_redis, make_writer
+from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
-from gateway.publisher.saying import MetadataSayings, Sayings, creation, identity_of
+from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, make_client
 from gateway.publisher.sending import Loss
 
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
     from gateway.changes import Change, Limits, Operation
     from gateway.errors import TooLarge
+    from gateway.publisher.identity import CreateOptions, HandleOptions, Identity
     from gateway.publisher.mailing import Told
     from gateway.publisher.outbox import Statistics
-    from gateway.publisher.saying import CreateOptions, HandleOptions, Identity
     from gateway.store.redis_keys import Retention
 
 #: How long an ending process waits for what it has not sent. (One Redis time-out may come on top.)
@@ -154,6 +156,7 @@ class Publisher:
         with self._lock:
             if self._sender is None:
                 self._sender = Sender(self._address, self._writer)
+                _flush_at_the_end_of_a_child()
             return self._sender
 
     def _forked(self) -> None:
@@ -269,6 +272,15 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     for publisher in list(_publishers):
         publisher.close(EXIT_SECONDS)
+
+
+def _flush_at_the_end_of_a_child() -> None:
+    """A child of multiprocessing ends without the exit handlers of the interpreter; it has its own."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_exit, exitpriority=0)
 
 
 os.register_at_fork(after_in_child=_after_fork)

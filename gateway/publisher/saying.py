@@ -7,18 +7,15 @@ is generic in what saying gives: an outcome, or something to await for one.
 
 from __future__ import annotations
 
-import secrets
-import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gateway.changes import Change, Limits, Operation, Operator, change
 from gateway.errors import BadChange, TooLarge
 from gateway.metadata import checked, is_number
 from gateway.publisher.context import check_context
 from gateway.publisher.failures import error_column
+from gateway.publisher.identity import JSON_TYPE, Identity, texts
 from gateway.publisher.outbox import PROGRESS
 from gateway.runs import RETRYING
 
@@ -28,153 +25,6 @@ if TYPE_CHECKING:
     from gateway.publisher.context import Context
 
 Said = TypeVar("Said", covariant=True)
-
-_ID_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-_ID_LENGTH: Final = 24
-JSON_TYPE: Final = "application/json"
-
-
-def new_run_id() -> str:
-    """An id that nobody guesses and no other run has."""
-    return "run_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where a run comes from: what its first change creates it with."""
-
-    task: str | None = None
-    tags: tuple[str, ...] = ()
-    batch: str | None = None
-    parent: str | None = None
-    root: str | None = None
-
-    @property
-    def columns(self) -> dict[str, str]:
-        named = {
-            "taskIdentifier": self.task,
-            "batchId": self.batch,
-            "parentRunId": self.parent,
-            "rootRunId": self.root,
-        }
-        return {name: value for name, value in named.items() if value is not None}
-
-
-@dataclass(slots=True, kw_only=True)
-class Identity:
-    """What a handle knows of its run."""
-
-    id: str
-    origin: Origin = field(default_factory=Origin)
-    #: The attempt that it speaks for, when it was told; the run's present one otherwise.
-    attempt: int | None = None
-    context: dict[str, Any] | None = None
-    retried: bool = False  # said that the attempt failed and another follows
-    last_attempt: int = 0  # as the store last answered
-
-
-class CreateOptions(TypedDict, total=False):
-    """What a run can be created with, besides its task."""
-
-    id: str | None  # default: `run_` and 24 random letters and digits
-    payload: Any
-    tags: Sequence[str]
-    batch: str | None
-    parent: str | None
-    root: str | None
-    metadata: Mapping[str, Any] | None
-    delay_until: datetime | int | None  # a moment, or milliseconds since 1970
-    ttl: str | float | None  # `10m`, or seconds
-    idempotency_key: str | None
-    is_test: bool
-    number: int | None
-    status: str  # default QUEUED, or DELAYED when `delay_until` is to come
-
-
-class HandleOptions(TypedDict, total=False):
-    """What is known of a run that somebody else may have created."""
-
-    task: str | None  # when it is known, a status creates the run if it does not exist
-    tags: Sequence[str]
-    batch: str | None
-    parent: str | None
-    root: str | None
-    attempt: int | None
-    context: Context | Mapping[str, Any] | None
-
-
-def identity_of(
-    run: str,
-    *,
-    task: str | None = None,
-    tags: Sequence[str] = (),
-    batch: str | None = None,
-    parent: str | None = None,
-    root: str | None = None,
-    attempt: int | None = None,
-    context: Context | Mapping[str, Any] | None = None,
-) -> Identity:
-    """What a handle knows of its run, checked: a mistake is told at once, not by the first status."""
-    origin = Origin(task=task, tags=_texts(tags), batch=batch, parent=parent, root=root)
-    change(run, attempt=attempt, initial=origin.columns, tags=origin.tags)
-    return Identity(id=run, origin=origin, attempt=attempt, context=None if context is None else check_context(context))
-
-
-def creation(
-    task: str,
-    limits: Limits,
-    *,
-    id: str | None = None,
-    payload: Any = None,
-    metadata: Mapping[str, Any] | None = None,
-    delay_until: datetime | int | None = None,
-    ttl: str | float | None = None,
-    idempotency_key: str | None = None,
-    is_test: bool = False,
-    number: int | None = None,
-    status: str = "QUEUED",
-    **origin: Any,
-) -> tuple[Identity, Change]:
-    """
-    A new run: what its handle knows, and the change that creates it.
-
-    Should a worker have been faster, the change fills what is not known yet.
-    """
-    identity = identity_of(new_run_id() if id is None else id, task=task, **origin)
-    delay = _milliseconds(delay_until)
-    initial: dict[str, Any] = {
-        **identity.origin.columns,
-        "payload": payload,
-        "payloadType": None if payload is None else JSON_TYPE,
-        "delayUntil": delay,
-        "ttl": None if ttl is None else ttl if isinstance(ttl, str) else f"{ttl:g}s",
-        "idempotencyKey": _text("idempotency_key", idempotency_key),
-        "isTest": True if is_test else None,
-        "number": number,
-    }
-    if delay is not None and status == "QUEUED" and delay > time.time_ns() // 1_000_000:
-        status = "DELAYED"
-    return identity, change(
-        identity.id,
-        create=True,
-        status=status,
-        initial={name: value for name, value in initial.items() if value is not None},
-        metadata=metadata,
-        tags=identity.origin.tags,
-        limits=limits,
-    )
-
-
-def _milliseconds(moment: datetime | int | None) -> int | None:
-    if not isinstance(moment, datetime):
-        return moment
-    return int(moment.timestamp() * 1000)  # without a zone it is local time, as everywhere in Python
-
-
-def _text(name: str, value: str | None) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise BadChange(f"{name} is text, not {value!r}")
-    return value
 
 
 def progress_value(current: float, total: float | None, text: str | None) -> dict[str, Any]:
@@ -348,7 +198,7 @@ class Sayings(MetadataSayings[Said], Generic[Said]):
 
     def add_tags(self, *tags: str) -> Said:
         """Put tags on the run, up to 10 in all. Whoever follows one of them sees the run from now on."""
-        return self._say(change(self.id, tags=_texts(tags), limits=self._limits))
+        return self._say(change(self.id, tags=texts(tags), limits=self._limits))
 
     def _status(
         self,
@@ -371,16 +221,7 @@ class Sayings(MetadataSayings[Said], Generic[Said]):
                 status=name,
                 columns=columns,
                 initial=origin.columns,
-                tags=tuple(dict.fromkeys(origin.tags + _texts(tags))),
+                tags=tuple(dict.fromkeys(origin.tags + texts(tags))),
                 limits=self._limits,
             )
         )
-
-
-def _texts(tags: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tags, str):
-        raise BadChange(f"tags are a list of texts, not one: {tags!r}")
-    for tag in tags:
-        if not isinstance(tag, str):
-            raise BadChange(f"a tag is text, not {tag!r}")
-    return tuple(tags)

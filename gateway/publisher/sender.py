@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.changes import Outcome
+from gateway.changes import Change, Outcome
 from gateway.errors import Misconfigured
 from gateway.publisher.mailing import DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
 from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, say
@@ -24,10 +25,16 @@ from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, say
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from gateway.changes import Change, Operation
+    from gateway.changes import Operation
     from gateway.publisher.configuration import Address
     from gateway.publisher.outbox import Unsent
     from gateway.store.writing import ChangeWriter
+
+
+class _Here(threading.local):
+    """Whether this thread is saying something."""
+
+    busy = False
 
 
 class Sender(Mailing):
@@ -37,6 +44,8 @@ class Sender(Mailing):
         super().__init__(address, writer)
         self._client: redis.Redis | None = None
         self._news = threading.Condition(self._lock)
+        self._here = _Here()
+        self._interruptions: deque[Change] = deque()
         self._turns = [threading.RLock() for _ in range(TURNS)]
         self._thread: threading.Thread | None = None
         self._wakes_at = 0.0  # when the thread looks again by itself
@@ -44,21 +53,47 @@ class Sender(Mailing):
 
     def say(self, change: Change) -> Told:
         """Send a change now, in this thread; kept for later when Redis is away."""
-        with self._turns[turn_of(change.run)]:
-            with self._lock:
-                self._outbox.put(change, time.monotonic())
-            return self._send(change.run)
+        if self._here.busy:
+            return self._say_later(change)
+        self._here.busy = True
+        try:
+            with self._turns[turn_of(change.run)]:
+                with self._lock:
+                    self._outbox.put(change, time.monotonic())
+                return self._send(change.run)
+        finally:
+            self._here.busy = False
+            self._say_what_was_interrupted()
 
     def operate(self, run: str, operation: Operation, attempt: int | None) -> Told:
         """Change metadata: at once if it is some time since the last, else soon, together with what follows."""
-        with self._lock:
-            outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
-            if outcome is Outcome.DEFERRED:
+        if self._here.busy:
+            return self._say_later(Change(run=run, attempt=attempt, operations=(operation,)))
+        self._here.busy = True
+        try:
+            with self._lock:
+                outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
+                if outcome is Outcome.DEFERRED:
+                    self._wake()
+            if outcome is not None:
+                return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
+            with self._turns[turn_of(run)]:
+                return self._send(run)
+        finally:
+            self._here.busy = False
+            if self._interruptions:
+                self._say_what_was_interrupted()
+
+    def _say_later(self, change: Change) -> Told:
+        """A signal handler speaks while its thread is in here, with locks and half-done work: it has to wait."""
+        self._interruptions.append(change)
+        return DEFERRED
+
+    def _say_what_was_interrupted(self) -> None:
+        while self._interruptions:
+            with self._lock:
+                self._outbox.put(self._interruptions.popleft(), time.monotonic())
                 self._wake()
-        if outcome is not None:
-            return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
-        with self._turns[turn_of(run)]:
-            return self._send(run)
 
     def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
         """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
@@ -73,7 +108,16 @@ class Sender(Mailing):
 
     def flush(self, timeout: float) -> bool:
         """Send everything that waits, for so many seconds at most and a Redis time-out. Returns whether it is done."""
-        deadline = time.monotonic() + timeout
+        if self._here.busy:  # a signal handler asks, in the middle of sending
+            return False
+        self._here.busy = True
+        try:
+            return self._flush(time.monotonic() + timeout)
+        finally:
+            self._here.busy = False
+            self._say_what_was_interrupted()
+
+    def _flush(self, deadline: float) -> bool:
         while not self._flush_once(deadline):
             pause = self._pause()
             if time.monotonic() + pause >= deadline:

@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
     ConnectionError,
+    MasterDownError,
+    NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from gateway.codec import decode_json
@@ -40,8 +46,12 @@ REDIS_ERRORS: Final = (RedisError, OSError)
 MAX_CONFLICTS: Final = 50
 _JITTER_SECONDS: Final = 0.005
 
-# Errors that say how the server is, not what is wrong with the change. Up to Redis 6 they come inside the text of the
-# script's own error.
+# Errors that say how the server is, not what is wrong with the change: those that the client has a class for, and the
+# others by their code. Up to Redis 6 the code comes inside the text of the script's own error.
+_SERVER_ERRORS: Final = (
+    *(OutOfMemoryError, ReadOnlyError, MasterDownError, NoPermissionError),
+    *(ClusterDownError, TryAgainError, AuthenticationError),
+)
 _SERVER_STATES: Final = (
     *("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "LOADING ", "MASTERDOWN ", "BUSY ", "CLUSTERDOWN "),
     *("TRYAGAIN ", "NOPERM ", "NOAUTH ", "WRONGPASS ", "max number of clients"),
@@ -153,7 +163,9 @@ def _ask(command: Command) -> Asking:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the change itself was refused, so that sending it again would be, too."""
-    return isinstance(error, ResponseError) and not any(state in f"{error} " for state in _SERVER_STATES)
+    if not isinstance(error, ResponseError) or isinstance(error, _SERVER_ERRORS):
+        return False
+    return not any(state in f"{error} " for state in _SERVER_STATES)
 
 
 def _text(key: bytes | str) -> str:

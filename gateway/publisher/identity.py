@@ -1,0 +1,194 @@
+"""
+Where a run comes from, and what a handle knows of it; checked when it is said, not when it is sent.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from gateway.changes import Change, Limits, change
+from gateway.errors import BadChange
+from gateway.metadata import is_number
+from gateway.publisher.context import check_context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.publisher.context import Context
+
+_ID_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ID_LENGTH: Final = 24
+JSON_TYPE: Final = "application/json"
+
+
+def new_run_id() -> str:
+    """An id that nobody guesses and no other run has."""
+    return "run_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a run comes from: what its first change creates it with."""
+
+    task: str | None = None
+    tags: tuple[str, ...] = ()
+    batch: str | None = None
+    parent: str | None = None
+    root: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        named = {
+            "taskIdentifier": self.task,
+            "batchId": self.batch,
+            "parentRunId": self.parent,
+            "rootRunId": self.root,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(slots=True, kw_only=True)
+class Identity:
+    """What a handle knows of its run."""
+
+    id: str
+    origin: Origin = field(default_factory=Origin)
+    #: The attempt that it speaks for, when it was told; the run's present one otherwise.
+    attempt: int | None = None
+    context: dict[str, Any] | None = None
+    retried: bool = False  # said that the attempt failed and another follows
+    last_attempt: int = 0  # as the store last answered
+
+
+class CreateOptions(TypedDict, total=False):
+    """What a run can be created with, besides its task."""
+
+    id: str | None  # default: `run_` and 24 random letters and digits
+    payload: Any
+    tags: Sequence[str]
+    batch: str | None
+    parent: str | None
+    root: str | None
+    metadata: Mapping[str, Any] | None
+    delay_until: datetime | int | None  # a moment, or milliseconds since 1970
+    ttl: str | float | None  # `10m`, or seconds
+    idempotency_key: str | None
+    is_test: bool
+    number: int | None
+    status: str  # default QUEUED, or DELAYED when `delay_until` is to come
+
+
+class HandleOptions(TypedDict, total=False):
+    """What is known of a run that somebody else may have created."""
+
+    task: str | None  # when it is known, a status creates the run if it does not exist
+    tags: Sequence[str]
+    batch: str | None
+    parent: str | None
+    root: str | None
+    attempt: int | None
+    context: Context | Mapping[str, Any] | None
+
+
+def identity_of(
+    run: str,
+    *,
+    task: str | None = None,
+    tags: Sequence[str] = (),
+    batch: str | None = None,
+    parent: str | None = None,
+    root: str | None = None,
+    attempt: int | None = None,
+    context: Context | Mapping[str, Any] | None = None,
+) -> Identity:
+    """What a handle knows of its run, checked: a mistake is told at once, not by the first status."""
+    origin = Origin(task=task, tags=texts(tags), batch=batch, parent=parent, root=root)
+    change(run, attempt=attempt, initial=origin.columns, tags=origin.tags)
+    return Identity(id=run, origin=origin, attempt=attempt, context=None if context is None else check_context(context))
+
+
+def creation(
+    task: str,
+    limits: Limits,
+    *,
+    id: str | None = None,
+    payload: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    delay_until: datetime | int | None = None,
+    ttl: str | float | None = None,
+    idempotency_key: str | None = None,
+    is_test: bool = False,
+    number: int | None = None,
+    status: str = "QUEUED",
+    **origin: Any,
+) -> tuple[Identity, Change]:
+    """
+    A new run: what its handle knows, and the change that creates it.
+
+    Should a worker have been faster, the change fills what is not known yet.
+    """
+    identity = identity_of(new_run_id() if id is None else id, task=task, **origin)
+    delay = _milliseconds(delay_until)
+    initial: dict[str, Any] = {
+        **identity.origin.columns,
+        "payload": payload,
+        "payloadType": None if payload is None else JSON_TYPE,
+        "delayUntil": delay,
+        "ttl": _span(ttl),
+        "idempotencyKey": _text("idempotency_key", idempotency_key),
+        "isTest": True if is_test else None,
+        "number": _whole("number", number),
+    }
+    if delay is not None and status == "QUEUED" and delay > time.time_ns() // 1_000_000:
+        status = "DELAYED"
+    return identity, change(
+        identity.id,
+        create=True,
+        status=status,
+        initial={name: value for name, value in initial.items() if value is not None},
+        metadata=metadata,
+        tags=identity.origin.tags,
+        limits=limits,
+    )
+
+
+def _milliseconds(moment: datetime | int | None) -> int | None:
+    if isinstance(moment, datetime):
+        return int(moment.timestamp() * 1000)  # without a zone it is local time, as everywhere in Python
+    if moment is not None and (isinstance(moment, bool) or not isinstance(moment, int)):
+        raise BadChange(f"delay_until is a datetime or milliseconds since 1970, not {moment!r}")
+    return moment
+
+
+def _span(ttl: str | float | None) -> str | None:
+    if ttl is None or isinstance(ttl, str):
+        return ttl
+    if not is_number(ttl):
+        raise BadChange(f"ttl is text such as 10m, or seconds, not {ttl!r}")
+    return f"{ttl:g}s"
+
+
+def _whole(name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BadChange(f"{name} is a whole number, not {value!r}")
+    return value
+
+
+def _text(name: str, value: str | None) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise BadChange(f"{name} is text, not {value!r}")
+    return value
+
+
+def texts(tags: Sequence[str]) -> tuple[str, ...]:
+    """*tags*, if they are texts. (What a tag can be, `change` checks.)"""
+    if isinstance(tags, str):
+        raise BadChange(f"tags are a list of texts, not one: {tags!r}")
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise BadChange(f"a tag is text, not {tag!r}")
+    return tuple(tags)
