@@ -38,3 +38,14 @@ def environment() -> dict[str, str]:
     if any(name in given for name in _CREDENTIALS):
         return given
     return dev_environment() | given
+
+
+def credential(*, own_machine: bool) -> str | None:
+    """
+    The public token or secret key to show to a gateway; None when there is none.
+
+    The key of the dev file is only for a gateway on our *own_machine*: it must not be sent to others by accident.
+    """
+    known = environment() if own_machine else os.environ
+    named = (known.get(name, "").strip() for name in ("RUNCAST_TOKEN", "RUNCAST_SECRET_KEY", "TRIGGER_SECRET_KEY"))
+    return next((value for value in named if value), None)

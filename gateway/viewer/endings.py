@@ -48,9 +48,8 @@ class Ending:
 
 def of_close(code: int, reason: str, error: str = "") -> Ending:
     """A socket that was closed with *code*; *error* is the code of the last error message, which says more."""
-    return Ending(
-        CLOSE_CODES.get(code, Verdict.COME_BACK), reason or "the connection was cut", error or f"close_{code}"
-    )
+    verdict = CLOSE_CODES.get(code, Verdict.COME_BACK)
+    return Ending(verdict, reason or "the connection was cut", error or f"close_{code}")
 
 
 def of_status(status: int, *, known_good: bool) -> Ending:
@@ -64,7 +63,7 @@ def of_status(status: int, *, known_good: bool) -> Ending:
     if status == 401:
         return Ending(Verdict.NEW_TOKEN, reason, code)
     if status == 403:
-        return Ending(Verdict.STAY_AWAY, reason, code)
+        return Ending(Verdict.STAY_AWAY, f"{reason}: we may not in, or there is no gateway at this path", code)
     # Where a gateway was before, this is a proxy that does not find it for a moment: a deployment.
     if 400 <= status < 500 and status not in (408, 425, 429) and not known_good:
         return Ending(Verdict.STAY_AWAY, f"{reason}; is this the address of a gateway?", code)

@@ -82,14 +82,13 @@ class _Link:
         self._known_good = known_good
         self.ending = Ending(Verdict.COME_BACK, "")
 
-    async def heard(self) -> AsyncGenerator[Heard, None]:
-        """What the gateway says, until the connection ends; then `ending` says how."""
+    async def heard(self) -> AsyncGenerator[list[Heard], None]:
+        """What the gateway says, message by message, until the connection ends; then `ending` says how."""
         talk = self._conversation
         try:
             async with self._open() as socket:
                 while not talk.over:
-                    for each in talk.receive(await self._next(socket)):
-                        yield each
+                    yield talk.receive(await self._next(socket))
                     for message in talk.take_messages():
                         await socket.send(message)
             self.ending = Ending(Verdict.COME_BACK, talk.broken or talk.reason)
@@ -157,11 +156,9 @@ class _Following:
             conversation = Conversation(self._mirror, self._wanted)
             link = _Link(self._url, self._token, conversation, known_good=self._known_good)
             async with aclosing(link.heard()) as heard:
-                async for each in heard:
-                    self._note(each)
-                    yield each
-                    for change in self._state_changes():
-                        yield change
+                async for told in heard:
+                    for event in (*map(self._noted, told), *self._state_changes()):
+                        yield event
             self._mirror.disconnected()
             if conversation.got_data:
                 self._pauses.reset()
@@ -170,18 +167,17 @@ class _Following:
             if ending.verdict is Verdict.STAY_AWAY:
                 yield self._denied(ending)
                 return
-            if ending.verdict is Verdict.COME_BACK:
-                pause = conversation.come_back_seconds
-                pause = self._pauses.next() if pause is None else pause
-                yield self._away(ending, pause)
-                await asyncio.sleep(pause)
+            pause = self._pause(ending, conversation)
+            yield self._away(ending, pause)
+            await asyncio.sleep(pause)
 
-    def _note(self, heard: Heard) -> None:
+    def _noted(self, heard: Heard) -> Heard:
         match heard:
             case Welcomed():
                 self._known_good = True
             case Refused():
                 self._last_refusal = heard
+        return heard
 
     def _state_changes(self) -> list[StateChanged]:
         """The state, if it is another one than was last told. While feeds catch up it stays what it was."""
@@ -203,6 +199,12 @@ class _Following:
         self._asked = True
         self._token = checked_token(await self._fresh_token())
         return ending
+
+    def _pause(self, ending: Ending, conversation: Conversation) -> float:
+        if ending.verdict is Verdict.NEW_TOKEN:
+            return 0.0  # we have one
+        asked = conversation.come_back_seconds
+        return self._pauses.next() if asked is None else asked
 
     def _away(self, ending: Ending, pause: float) -> StateChanged:
         self._state = State.RECONNECTING if self._known_good else State.CONNECTING

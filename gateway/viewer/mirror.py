@@ -17,6 +17,9 @@ from gateway.runs import FINAL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+#: Runs kept of one feed. Redis forgets old runs without a word; whoever follows a feed for weeks must forget them, too.
+MAX_RUNS: Final = 10_000
+
 _FINAL_NAMES: Final = frozenset(str(status) for status in FINAL)
 
 
@@ -73,11 +76,13 @@ class RunChanged:
     run: ViewedRun
     #: Statuses that this viewer had not heard of, in order.
     new: tuple[Transition, ...]
+    #: Where in the environment's history the run is like this: one that is in two feeds may be told late by one.
+    at: Cursor
 
 
 @dataclass(frozen=True, slots=True)
 class RunsGone:
-    """Runs that a snapshot did not bring back: they are not part of the feed any more."""
+    """Runs that are not kept any more: a snapshot did not bring them back, or they ended and there is no room."""
 
     feed: str
     runs: tuple[str, ...]
@@ -127,6 +132,9 @@ class MirroredFeed:
     """What is known of one feed."""
 
     name: str
+    #: Over this, runs that ended are forgotten. Should one change after all, the feed is out of step, and begins anew.
+    max_runs: int = MAX_RUNS
+    #: Those that changed last come last.
     runs: dict[str, ViewedRun] = field(default_factory=dict)
     #: Everything up to here is known; None when nothing is, or nothing may be built upon.
     cursor: Cursor | None = None
@@ -153,6 +161,18 @@ class MirroredFeed:
         known = self.cursor
         return known is not None and known.epoch == told.epoch and told.sequence <= known.sequence
 
+    def keep(self, run: ViewedRun) -> list[str]:
+        """Put a run in, and return which ones had to go for it."""
+        self.runs.pop(run.id, None)
+        self.runs[run.id] = run
+        if len(self.runs) <= self.max_runs:
+            return []
+        ended = next((known.id for known in self.runs.values() if known.is_final and known is not run), None)
+        if ended is None:
+            return []  # all of these are at work
+        del self.runs[ended]
+        return [ended]
+
     def forget(self) -> None:
         """Start over: only a snapshot that replaces everything is of use now."""
         self.replaced = self.replaced | self.runs
@@ -168,7 +188,8 @@ class Mirror:
     One message at a time; not for several threads. It outlives connections: tell it when one ends.
     """
 
-    def __init__(self, feeds: Iterable[str] = ()) -> None:
+    def __init__(self, feeds: Iterable[str] = (), *, max_runs: int = MAX_RUNS) -> None:
+        self._max_runs = max_runs
         self.feeds: dict[str, MirroredFeed] = {}
         #: Whether the gateway has lost sight of the data, and when it last saw it, by its last heartbeat.
         self.stale = False
@@ -178,7 +199,7 @@ class Mirror:
 
     def follow(self, feed: str) -> None:
         """Keep what comes of *feed*. Messages of other feeds are ignored."""
-        self.feeds.setdefault(feed, MirroredFeed(feed))
+        self.feeds.setdefault(feed, MirroredFeed(feed, self._max_runs))
 
     def leave(self, feed: str) -> None:
         self.feeds.pop(feed, None)
@@ -242,12 +263,13 @@ class Mirror:
 
 
 def _snapshot(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
+    at = Cursor.parse(message["cursor"])
     if message["replaces"]:
         feed.forget()
-        feed.cursor = Cursor.parse(message["cursor"])
+        feed.cursor = at
     elif feed.cursor is None:
         return []  # of a subscription that began with knowledge we have given up since
-    changes: list[Change] = [change for told in message["runs"] for change in _put(feed, told)]
+    changes: list[Change] = [change for told in message["runs"] for change in _put(feed, told, at)]
     feed.advance(message["cursor"])
     feed.caught_up = message["complete"]
     feed.truncated = message["truncated"]
@@ -265,10 +287,11 @@ def _update(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
     if feed.cursor is None or feed.has(message["cursor"]):
         return []
     heard = [Transition.read(message["transition"])] if "transition" in message else []
+    at = Cursor.parse(message["cursor"])
     if message.get("whole"):
-        changes = _put(feed, told, heard)
+        changes = _put(feed, told, at, heard)
     elif told["id"] in feed.runs:
-        changes = _change(feed, feed.runs[told["id"]], told, message.get("metadata"), heard)
+        changes = _change(feed, told, message.get("metadata"), at, heard)
     else:
         feed.forget()
         raise OutOfStep(feed.name, str(told["id"]))
@@ -283,7 +306,7 @@ def _end(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
     return [Ended(feed.name, message["status"])]
 
 
-def _put(feed: MirroredFeed, told: Mapping[str, Any], heard: Sequence[Transition] = ()) -> list[Change]:
+def _put(feed: MirroredFeed, told: Mapping[str, Any], at: Cursor, heard: Sequence[Transition] = ()) -> list[Change]:
     """Take a whole run, in the place of what was known of it."""
     before = feed.runs.get(told["id"]) or feed.replaced.get(told["id"])
     fields = {name: value for name, value in told.items() if value is not None}
@@ -292,17 +315,18 @@ def _put(feed: MirroredFeed, told: Mapping[str, Any], heard: Sequence[Transition
     # known before a replacing snapshot may never have happened.
     continues = told["id"] in feed.runs and feed.runs[told["id"]].fields.get("createdAt") == fields.get("createdAt")
     known = feed.runs[told["id"]].transitions if continues else ()
-    return _keep(feed, before, fields, _merged(known, (*listed, *heard)))
+    return _keep(feed, before, fields, _merged(known, (*listed, *heard)), at)
 
 
 def _change(
     feed: MirroredFeed,
-    before: ViewedRun,
     told: Mapping[str, Any],
     metadata: Mapping[str, Any] | None,
+    at: Cursor,
     heard: Sequence[Transition],
 ) -> list[Change]:
-    """Take what changed of a run."""
+    """Take what changed of a run that is known."""
+    before = feed.runs[told["id"]]
     fields = {**before.fields, **told}
     if metadata is not None:
         document = {**before.metadata, **metadata.get("changed", {})}
@@ -310,7 +334,7 @@ def _change(
             document.pop(key, None)
         fields["metadata"] = document
     fields = {name: value for name, value in fields.items() if value is not None}
-    return _keep(feed, before, fields, _merged(before.transitions, heard))
+    return _keep(feed, before, fields, _merged(before.transitions, heard), at)
 
 
 def _merged(known: Iterable[Transition], told: Iterable[Transition]) -> tuple[Transition, ...]:
@@ -320,14 +344,20 @@ def _merged(known: Iterable[Transition], told: Iterable[Transition]) -> tuple[Tr
 
 
 def _keep(
-    feed: MirroredFeed, before: ViewedRun | None, fields: dict[str, Any], transitions: tuple[Transition, ...]
+    feed: MirroredFeed,
+    before: ViewedRun | None,
+    fields: dict[str, Any],
+    transitions: tuple[Transition, ...],
+    at: Cursor,
 ) -> list[Change]:
     if transitions:
         fields["transitions"] = [transition.public() for transition in transitions]
-    run = feed.runs[fields["id"]] = ViewedRun(fields["id"], fields, transitions)
+    run = ViewedRun(fields["id"], fields, transitions)
+    gone = feed.keep(run)
+    changes: list[Change] = [RunsGone(feed.name, tuple(gone))] if gone else []
     if not run.is_final:
         feed.ended = None
     if run == before:
-        return []
+        return changes
     known = set(before.transitions) if before is not None else set()
-    return [RunChanged(feed.name, run, tuple(entry for entry in transitions if entry not in known))]
+    return [*changes, RunChanged(feed.name, run, tuple(entry for entry in transitions if entry not in known), at)]
