@@ -47,7 +47,7 @@ class Counted:
     """What viewers received between `begin` and the end of `settle`."""
 
     deliveries: int
-    #: Until the last delivery, from the moment that `settle` was told.
+    #: From the first change, as `settle` was told it, until the last delivery.
     seconds: float
     p50_ms: float
     p99_ms: float
@@ -55,7 +55,7 @@ class Counted:
     #: Viewers who hold the last value, and those whose connection ended.
     up_to_date: int
     lost: int
-    #: How long after the moment that `settle` was told the last viewer came to hold it; negative when before.
+    #: From the last change, as `settle` was told it, until the last delivery.
     settled_after_seconds: float
     #: The share of its core that this process used.
     cpu: float
@@ -165,7 +165,7 @@ class _Tally:
             samples=len(ordered),
             up_to_date=up_to_date,
             lost=self.lost,
-            settled_after_seconds=(self.last_at - ended_at) / 1e9,
+            settled_after_seconds=(self.last_at - ended_at) / 1e9 if self.last_at else 0.0,
             cpu=cpu,
         )
 

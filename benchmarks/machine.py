@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
+
 #: Sockets of one process beside those of its viewers.
 SPARE_FILES = 200
 
@@ -42,6 +44,28 @@ class Cores:
         if not self.apart:
             return "NOT PINNED: server, load generator and Redis compete for the same cores"
         return f"server on core {self.server}, load generator, publisher and Redis on core {self.others}"
+
+
+class CoreClock:
+    """How busy a core has been since this was made, with whatever runs on it. Without a core it knows nothing."""
+
+    def __init__(self, core: int | None) -> None:
+        self._core = core
+        self._began = self._times()
+
+    def busy(self) -> float | None:
+        """The share of the time, 0 to 1."""
+        if self._began is None or (now := self._times()) is None:
+            return None
+        used, total = now[0] - self._began[0], now[1] - self._began[1]
+        return used / total if total else None
+
+    def _times(self) -> tuple[float, float] | None:
+        if self._core is None:
+            return None
+        times = psutil.cpu_times(percpu=True)[self._core]
+        total = sum(times)
+        return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
 def choose_cores() -> Cores:

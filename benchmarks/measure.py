@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.load import LoadGenerator
+from benchmarks.machine import CoreClock
 from benchmarks.offering import Offerer
 from benchmarks.processes import free_port, running
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.machine import Cores
     from benchmarks.processes import Remote, Server
@@ -32,6 +34,8 @@ class Deliveries:
 
     viewers: int
     changes: int
+    #: Changes per second that were asked for, and those that the publisher brought about.
+    rate: float
     offered_rate: float
     deliveries: int
     per_second: float
@@ -43,8 +47,11 @@ class Deliveries:
     settled_after_ms: float
     up_to_date: int
     lost: int
+    #: Shares of a core: what the server and the load generator used, and all that ran on their cores.
     server_cpu: float
+    server_core: float | None
     generator_cpu: float
+    generator_core: float | None
 
     @property
     def arrived(self) -> float:
@@ -104,6 +111,8 @@ class Bench:
         self._cores = cores
         self._generator = generator
         self._offerer = offerer
+        #: What servers said of themselves that no scenario should bring about; whoever reads it clears it.
+        self.complaints: list[str] = []
         self._ids = (f"run_{number}" for number in itertools.count(1))
 
     def deliveries(
@@ -112,19 +121,22 @@ class Bench:
         """Offer changes of one run at *rate* for *seconds* to *viewers* viewers."""
         (run,) = runs = self._new_runs(1)
         number = self._offerer.call(Offerer.create, runs)
-        with running(self._server(target), kill=True) as server:
+        with self._serving(target) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, runs * viewers, number)
             self._generator.call(LoadGenerator.begin)
+            server_core, generator_core = CoreClock(self._cores.server), CoreClock(self._cores.others)
             cpu, wall = server.cpu_seconds(), time.monotonic()
             offered = self._offerer.call(Offerer.offer, run, rate, seconds)
             counted = self._generator.call(
                 LoadGenerator.settle, offered.began_at, offered.ended_at, offered.last, SETTLE_SECONDS
             )
             cpu, wall = server.cpu_seconds() - cpu, time.monotonic() - wall
+            server_busy, generator_busy = server_core.busy(), generator_core.busy()
             self._generator.call(LoadGenerator.disconnect)
         return Deliveries(
             viewers=viewers,
             changes=offered.changes,
+            rate=rate,
             offered_rate=offered.rate,
             deliveries=counted.deliveries,
             per_second=counted.deliveries / counted.seconds if counted.seconds else 0.0,
@@ -136,14 +148,16 @@ class Bench:
             up_to_date=counted.up_to_date,
             lost=counted.lost,
             server_cpu=cpu / wall,
+            server_core=server_busy,
             generator_cpu=counted.cpu,
+            generator_core=generator_busy,
         )
 
     def memory(self, target: Target, transport: Transport, *, viewers: int) -> Memory:
         """The server's memory before and after *viewers* viewers have come, each time when it has settled."""
         runs = self._new_runs(MANY_RUNS)
         number = self._offerer.call(Offerer.create, runs)
-        with running(self._server(target), kill=True) as server:
+        with self._serving(target) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, runs[:WARM_UP_VIEWERS], number)
             self._generator.call(LoadGenerator.disconnect)
             before = server.settled_memory_bytes()
@@ -159,7 +173,7 @@ class Bench:
         runs = self._new_runs(MANY_RUNS)
         followed = _spread(runs, viewers)
         number = self._offerer.call(Offerer.create, runs)
-        with running(self._server(target), kill=True) as server:
+        with self._serving(target) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, followed, number)
             cursors = self._generator.call(LoadGenerator.cursors)
             server.stop(kill=True)
@@ -174,8 +188,13 @@ class Bench:
             self._generator.call(LoadGenerator.disconnect)
         return Restart(viewers, started, told)
 
-    def _server(self, target: Target) -> Server:
-        return target.server(free_port(), self._redis_url, self._cores.server)
+    @contextlib.contextmanager
+    def _serving(self, target: Target) -> Iterator[Server]:
+        """A new server of the target, killed at the end of the block: everything was measured by then."""
+        server = target.server(free_port(), self._redis_url, self._cores.server)
+        with running(server, kill=True):
+            yield server
+        self.complaints += server.complaints()
 
     def _new_runs(self, count: int) -> list[str]:
         return list(itertools.islice(self._ids, count))

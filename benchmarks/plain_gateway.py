@@ -83,9 +83,11 @@ class Hub:
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
         self._viewers: dict[bytes, set[Viewer]] = {}
 
-    async def listen(self) -> None:
-        # Without any subscription `listen` would return at once.
+    async def connect(self) -> None:
+        """Before anyone comes: two who subscribe first would make two connections, and one would be lost."""
         await self._pubsub.subscribe(f"{prefix(self._environment)}plain")
+
+    async def listen(self) -> None:
         async for message in self._pubsub.listen():
             self._tell(message["channel"], orjson.loads(message["data"]))
 
@@ -163,8 +165,9 @@ def create_app(redis_url: str, environment: EnvironmentId, queue_size: int = QUE
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         pool = BlockingConnectionPool.from_url(redis_url, max_connections=READ_CONNECTIONS, timeout=None)
         async with Redis(connection_pool=pool) as redis:
-            app.state.hub = Hub(redis, environment, queue_size)
-            listening = asyncio.create_task(app.state.hub.listen())
+            hub = app.state.hub = Hub(redis, environment, queue_size)
+            await hub.connect()
+            listening = asyncio.create_task(hub.listen())
             yield
             listening.cancel()
 

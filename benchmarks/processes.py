@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import psutil
@@ -24,7 +25,6 @@ from gateway.store.embedded_binary import find_binary
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,6 +34,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.005
 LOG_LINES = 12
+_COMPLAINT = re.compile(r"\b(ERROR|CRITICAL)\b|^Traceback|Exception in callback|Fatal error on transport")
 
 #: Memory has settled when it moved by less than this over so many looks in a row.
 SETTLED_BYTES, SETTLED_LOOKS, LOOK_SECONDS, SETTLE_SECONDS = 128 * 1024, 10, 0.1, 15.0
@@ -58,6 +59,7 @@ class Server:
         self._command = command
         self._environment = {**os.environ, **environment}
         self._core = core
+        self._name = Path(command[0]).name if len(command) < 3 else command[2]
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # what it says is shown when it fails  # noqa: SIM115
 
@@ -93,9 +95,13 @@ class Server:
         return float(times.user + times.system)
 
     def memory_bytes(self) -> int:
-        """Its own memory and its share of what it has in common with others (PSS; where there is none, RSS)."""
-        information = self._inspect().memory_full_info()
-        return int(getattr(information, "pss", information.rss))
+        """
+        What it holds in memory (RSS).
+
+        Pages that it has in common with others count in full: what they share comes with the interpreter, and is gone
+        from a difference. PSS would move whenever some other Python on the machine starts or ends.
+        """
+        return int(self._inspect().memory_info().rss)
 
     def settled_memory_bytes(self) -> int:
         """Its memory, once that does not move any more."""
@@ -109,10 +115,17 @@ class Server:
                 return looks[-1]
         raise BenchmarkFailed(f"memory did not settle in {SETTLE_SECONDS:.0f} s: {looks[-SETTLED_LOOKS:]}")
 
+    def complaints(self) -> list[str]:
+        """Whether it said of itself, so far, that something went wrong; in what words."""
+        lines = [line for line in self._said() if _COMPLAINT.search(line)]
+        return [f"the server logged {len(lines)} errors, the first one: {lines[0]}"] if lines else []
+
     def _failed(self, how: str) -> BenchmarkFailed:
+        return BenchmarkFailed("\n  ".join([f"{self._name} {how}. Its last words:", *self._said()[-LOG_LINES:]]))
+
+    def _said(self) -> list[str]:
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").splitlines()[-LOG_LINES:]
-        return BenchmarkFailed("\n  ".join([f"{' '.join(self._command)} {how}. Its last words:", *lines]))
+        return self._log.read().decode(errors="replace").splitlines()
 
     def _accepts(self) -> bool:
         with socket.socket() as attempt:

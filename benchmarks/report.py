@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from benchmarks.measure import Deliveries, Memory, Restart
     from benchmarks.publishing import Published
 
-#: A load generator that is busier than this may be what limits a number.
+#: When the core of the load generator is busier than this, it may be what limits a number.
 BUSY: Final = 0.9
+#: A publisher that comes this near to the rate it was asked for keeps it.
+KEPT: Final = 0.95
+#: What others may take of the server's core unmentioned.
+NOISE: Final = 0.1
 _WIDTHS: Final = (44, 14, 14, 10)
 
 
@@ -41,7 +45,7 @@ class Line:
     @property
     def ratio(self) -> float | None:
         theirs, ours = self.values
-        if self.better is Better.NEITHER or not theirs or not ours:
+        if self.better is Better.NEITHER or not theirs or not ours or min(theirs, ours) < 0:
             return None
         return ours / theirs if self.better is Better.HIGHER else theirs / ours
 
@@ -68,13 +72,27 @@ def deliveries_section(title: str, theirs: Deliveries | None, ours: Deliveries |
         line("latency p99, ms", "p99_ms", Better.LOWER),
         line("last value at every viewer after, ms", "settled_after_ms", Better.LOWER),
         line("delivered of what was offered, %", "arrived", scale=100),
-        line("server's core busy, %", "server_cpu", scale=100),
-        line("load generator busy, %", "generator_cpu", scale=100),
+        line("server busy, % of its core", "server_cpu", scale=100),
+        line("load generator busy, % of its core", "generator_cpu", scale=100),
     ]
     for name, result in zip(section.columns, (theirs, ours), strict=True):
-        if result is not None and result.generator_cpu > BUSY:
-            section.notes.append(f"{name}: the load generator was busy; what the gateway can do may be more than this")
+        if result is not None:
+            section.notes += [f"{name}: {note}" for note in _doubts(result)]
     return section
+
+
+def _doubts(result: Deliveries) -> list[str]:
+    """What else than the gateway may have made the numbers."""
+    doubts = []
+    busy = max(result.generator_core or 0.0, result.generator_cpu)
+    if busy > BUSY:
+        doubts.append(f"the core of load generator, publisher and Redis was {busy:.0%} busy; the gateway may do better")
+    if result.offered_rate < result.rate * KEPT:
+        doubts.append(f"the publisher brought about only {result.offered_rate:,.0f} changes per second")
+    others = (result.server_core or 0.0) - result.server_cpu
+    if others > NOISE:
+        doubts.append(f"others used {others:.0%} of the server's core")
+    return doubts
 
 
 def memory_section(title: str, theirs: Memory | None, ours: Memory | None) -> Section:

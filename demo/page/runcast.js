@@ -213,6 +213,9 @@ export function follow({ url, token, feeds, transport = "ws", keep, onChange = (
       attempts = 0; // it was not only answered: data came
       asOf = new Date().toISOString();
       say("live");
+    } else if (state === "live" && message.run?.updatedAt > asOf) {
+      asOf = message.run.updatedAt; // newer than what the last heartbeat could say
+      say("live");
     }
     if (changed.length) onChange(board.runs, changed);
   }

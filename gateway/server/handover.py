@@ -12,28 +12,33 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from websockets.exceptions import ProtocolError
+from websockets.exceptions import InvalidState, ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 if TYPE_CHECKING:
     from gateway.transports.sinks import Peer, SocketLimits
 
-_log = logging.getLogger("runcast.server")
+# Below WARNING the library says what is in each frame, and with it viewers' tokens. Whatever level an operator
+# wants of everything else, not of this.
+_frames_log = logging.getLogger("runcast.frames")
+_frames_log.setLevel(logging.WARNING)
 
-#: How long a peer may take to answer a close frame before the connection is cut.
+#: How long a peer may take, after our goodbye, to take what is unsent and to close before the connection is cut.
 _CLOSE_SECONDS: Final = 5.0
 
 
 class _HandedOver(asyncio.Protocol):
     """What both kinds of sockets have in common. Is the sink of its peer (transports/sinks.py: ViewerSink)."""
 
-    __slots__ = ("_closing", "_connections", "_peer", "_transport")
+    __slots__ = ("_closing", "_connections", "_gone", "_peer", "_timer", "_transport")
 
     def __init__(self, transport: asyncio.Transport, peer: Peer, connections: set[Any], limits: SocketLimits) -> None:
         self._transport = transport
         self._peer = peer
         self._closing = False
+        self._gone = False
+        self._timer: asyncio.TimerHandle | None = None
         self._connections = connections  # uvicorn's: whom it tells to go when it stops, and waits for
         connections.add(self)
         transport.set_protocol(self)
@@ -41,13 +46,11 @@ class _HandedOver(asyncio.Protocol):
 
     def begin(self) -> None:
         """Tell the peer; only now, because it may close at once."""
-        if self._transport.is_closing():
-            # It went while the app was still answering: the loss was told to the protocol before us.
-            self._connections.discard(self)
-            self._peer.connected(self)
-            self._peer.closed()
-        else:
-            self._peer.connected(self)
+        # It may have gone while the app was still answering; then the loss was told to the protocol before us.
+        gone = self._transport.is_closing()
+        self._peer.connected(self)
+        if gone:
+            self._over()
 
     # The sink.
 
@@ -63,6 +66,12 @@ class _HandedOver(asyncio.Protocol):
         if not self._closing:
             self._closing = True
             self._say_goodbye(code, reason)
+            self._cut_soon()
+
+    def _cut_soon(self) -> None:
+        """Closing waits for what is unsent; whoever does not take that must not be kept for ever."""
+        if self._timer is None and not self._gone:
+            self._timer = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._transport.abort)
 
     def _say_goodbye(self, code: int, reason: str) -> None:
         """Whatever the kind of socket calls a clean end."""
@@ -89,12 +98,21 @@ class _HandedOver(asyncio.Protocol):
         self._peer.drained()
 
     def eof_received(self) -> bool:
+        self._closing = True
+        self._cut_soon()
         return False  # a half-closed connection is closed: nobody speaks our protocols that way
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._over()
+
+    def _over(self) -> None:
         self._closing = True
-        self._connections.discard(self)
-        self._peer.closed()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._gone:
+            self._gone = True
+            self._connections.discard(self)
+            self._peer.closed()
 
     # The server.
 
@@ -126,26 +144,18 @@ class ResponseSocket(_HandedOver):
 class WebSocketSocket(_HandedOver):
     """A WebSocket: frames in by the websockets library, frames out as the hub has spelled them."""
 
-    __slots__ = ("_fragments", "_reader", "_timer")
+    __slots__ = ("_fragments", "_reader")
 
     def __init__(self, transport: asyncio.Transport, peer: Peer, connections: set[Any], limits: SocketLimits) -> None:
         # A fresh one, because what the handshake needed is three times as large as what is needed now.
-        self._reader = Protocol(Side.SERVER, state=State.OPEN, max_size=limits.message_bytes, logger=_log)
-        self._fragments: list[bytes] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._reader = Protocol(Side.SERVER, state=State.OPEN, max_size=limits.message_bytes, logger=_frames_log)
+        # One buffer, because fragments may be empty and without end: a list of them would grow for ever.
+        self._fragments: bytearray | None = None
         super().__init__(transport, peer, connections, limits)
 
     def data_received(self, data: bytes) -> None:
         self._reader.receive_data(data)
         self._take_events()
-
-    def receive_early(self, text: str) -> None:
-        """A message that came right behind the handshake, and was read by whoever made that."""
-        self._peer.received(text)
-
-    def eof_received(self) -> bool:
-        self._reader.receive_eof()
-        return False
 
     def _take_events(self) -> None:
         for frame in self._reader.events_received():
@@ -159,11 +169,11 @@ class WebSocketSocket(_HandedOver):
             case Opcode.TEXT if frame.fin:
                 self._text(bytes(frame.data))
             case Opcode.TEXT:
-                self._fragments = [bytes(frame.data)]
+                self._fragments = bytearray(frame.data)
             case Opcode.CONT if self._fragments is not None:
-                self._fragments.append(bytes(frame.data))
+                self._fragments += frame.data
                 if frame.fin:
-                    whole, self._fragments = b"".join(self._fragments), None
+                    whole, self._fragments = bytes(self._fragments), None
                     self._text(whole)
             case Opcode.BINARY:
                 self._peer.received_binary()
@@ -191,16 +201,9 @@ class WebSocketSocket(_HandedOver):
     def _say_goodbye(self, code: int, reason: str) -> None:
         try:
             self._reader.send_close(code, reason[:100])
+        except InvalidState:
+            pass  # the viewer was faster: its own goodbye, or what is wrong with its frames, is being answered
         except ProtocolError:
             self._transport.close()
             return
         self._send_answers()
-
-    def _cut_soon(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)

@@ -1,10 +1,13 @@
 """
-uvicorn's protocol classes with three additions: the handover extension (transports/sinks.py), a time limit for the
-request itself, and no log line with a query in it.
+uvicorn's protocol classes with three additions: the handover extension (transports/sinks.py), limits of time and size
+for the request itself, and no log line with a query in it.
 """
 
 from __future__ import annotations
 
+import logging
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,26 +19,58 @@ from gateway.transports.sinks import HANDOVER
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.transports.sinks import Peer, SocketLimits
+    import httptools
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+    from gateway.transports.sinks import ASGIMessage, Peer, Send, SocketLimits
+
+# uvicorn prints whole paths of WebSockets at INFO, and the websockets library all headers at DEBUG: tokens, both.
+# Whatever level an operator wants of everything else, not of this.
+_handshakes_log = logging.getLogger("runcast.handshakes")
+_handshakes_log.setLevel(logging.WARNING)
 
 #: How long a connection may take to say what it wants.
 REQUEST_SECONDS: Final = 10.0
+#: The longest request line with headers: a hundred feeds in a query, and a token, fit in.
+REQUEST_BYTES: Final = 128 * 1024
+#: What a viewer may send while its handshake is answered; the rest stays in the socket.
+_EARLY_BYTES: Final = 64 * 1024
+
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection."""
 
     _request_timer: asyncio.TimerHandle | None = None
+    #: Bytes since something was expected to become a request.
+    _request_bytes = 0
+    _segment = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_request()
 
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            # Whatever these bytes are (empty lines, the rest of a body), uvicorn stops its own timer for them.
+            self._expect_request()
+        self._request_bytes += len(data)
+        self._segment = data
+        super().data_received(data)
+        self._segment = b""
+        if self._request_timer is not None and self._request_bytes > REQUEST_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
     def _expect_request(self) -> None:
         # uvicorn waits for ever for the rest of a request; whoever sends it byte by byte holds a socket.
         if self._request_timer is None:
             self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+            self._request_bytes = 0
 
     def _request_came(self) -> None:
         if self._request_timer is not None:
@@ -45,31 +80,85 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._expect_request()
-        cast("Any", self.scope)["extensions"] = {HANDOVER: self._hand_over}
 
     def on_headers_complete(self) -> None:
         self._request_came()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # it is an upgrade otherwise
+            # Each request has its own: with pipelining the newest is not the one that is answered.
+            self.cycle.scope["extensions"] = {HANDOVER: partial(self._hand_over, self.cycle)}  # type: ignore[dict-item]
+            if self.parser.get_http_version() == "1.0":
+                cast("Any", self.cycle).send = _without_chunks(self.cycle)
+
+    def handle_websocket_upgrade(self) -> None:
+        # We are called while the parser's news of the upgrade is handled; it says how far the request went, and
+        # uvicorn drops what comes behind.
+        upgrade = cast("httptools.HttpParserUpgrade", sys.exc_info()[1])
+        rest = self._segment[upgrade.args[0] :]
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # two would write to one socket
+            return
+        super().handle_websocket_upgrade()
+        if rest:
+            cast("WebSocketProtocol", self.transport.get_protocol()).data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_came()
         super().connection_lost(exc)
 
-    def _hand_over(self, peer: Peer, limits: SocketLimits) -> None:
+    def _hand_over(self, cycle: RequestResponseCycle, peer: Peer, limits: SocketLimits) -> None:
         """The response has begun; from now on its body is written by the peer, and we are no longer needed."""
-        cycle = self.cycle
         cycle.response_complete = True  # for the app's task, which returns now
         self._unset_keepalive_if_required()
+        self._request_came()
+        self.pipeline.clear()  # what was asked behind an endless response is never answered
+        self.flow.resume_reading()
         self.connections.discard(self)
         socket = ResponseSocket(self.transport, peer, self.connections, limits, chunked=bool(cycle.chunked_encoding))
-        # These two hold each other, the scope and the headers, through the extension: let them go now,
+        # These hold each other, the scope and the headers, through the extension: let them go now,
         # not when the garbage collector comes.
-        cast("Any", self.scope)["extensions"] = {}
+        cycle.scope["extensions"] = {}
         socket.begin()
+
+
+def _without_chunks(cycle: RequestResponseCycle) -> Send:
+    """
+    The way to send that uvicorn lacks for HTTP/1.0, which knows no chunks (RFC 9112, section 6.1): a body whose length
+    is not known ends with its connection.
+    """
+    send = cycle.send
+
+    async def send_without_chunks(message: ASGIMessage) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            if all(name != b"content-length" for name, _ in message["headers"]):
+                cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+        await send(cast("Any", message))
+
+    return send_without_chunks
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket up to its handshake."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.logger = self.conn.logger = _handshakes_log  # type: ignore[assignment]
+        self.conn.debug = False
+        self._early = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated:
+            # A viewer that did not wait for our answer: these are frames, for whoever reads them after us.
+            self._early += data
+            if len(self._early) > _EARLY_BYTES and not self.transport.is_closing():
+                self.transport.pause_reading()
+            return
+        super().data_received(data)
+        if not self.handshake_initiated:
+            # What comes first is the whole request, so the library can't read it, and uvicorn would say nothing.
+            self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_REQUEST)
+            self.transport.close()
 
     async def run_asgi(self) -> None:
         cast("Any", self.scope)["extensions"][HANDOVER] = self._hand_over
@@ -82,20 +171,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         socket = WebSocketSocket(self.transport, peer, self.connections, limits)
         self.transport = cast("asyncio.Transport", _NoTransport())
         self.scope["extensions"] = {}
-        self._pass_on(socket)
-
-    def _pass_on(self, socket: WebSocketSocket) -> None:
-        """What the viewer sent right behind its handshake was read by us."""
         socket.begin()
-        while not self.queue.empty():
-            message = cast("Any", self.queue.get_nowait())
-            if message["type"] == "websocket.receive" and message.get("text") is not None:
-                socket.receive_early(message["text"])
-        if self.read_paused:
+        early, self._early = bytes(self._early), bytearray()
+        if len(early) > _EARLY_BYTES:
             socket.resume_reading()
-        rest = bytes(self.conn.reader.buffer)
-        if rest:
-            socket.data_received(rest)
+        if early:
+            socket.data_received(early)
 
 
 class _NoTransport:

@@ -68,6 +68,13 @@ def not_found(path: str) -> tuple[int, bytes]:
     return 404, encode_message({**body, "retry": False})
 
 
+def method_not_allowed(method: str) -> tuple[int, bytes]:
+    """As `problem`, for a path where there is something else to do."""
+    detail = f"only GET is answered here, not {method[:20]}"
+    body = {"status": 405, "title": "Method not allowed", "detail": detail, "code": "method_not_allowed"}
+    return 405, encode_message({**body, "retry": False})
+
+
 def error_message(error: GatewayError, *, feed: str | None = None) -> bytes:
     """The `error` message of our protocol."""
     message: dict[str, Any] = {"type": "error", "code": error.code, "message": str(error), "retry": error.retry}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -89,7 +90,7 @@ def parse_message(text: str) -> Command:
         raise BadMessage(f'"type" is one of {", ".join(_FIELDS)}, not {_short(kind)}')
     _refuse_unknown(message, _FIELDS[kind])
     if kind == "authenticate":
-        return Authenticate(_text("token", message.get("token")))
+        return Authenticate(_token(message.get("token")))
     if kind == "unsubscribe":
         return Unsubscribe(_text("feed", message.get("feed")))
     return Subscribe(_wish(message))
@@ -206,6 +207,13 @@ def _text(name: str, value: object) -> str:
     return value
 
 
+def _token(value: object) -> str:
+    """As `_text`, but what it is instead is not shown: it may be a secret in the wrong wrapping."""
+    if not isinstance(value, str) or not value:
+        raise BadMessage('"token" is text')
+    return value
+
+
 def _texts(name: str, value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise BadMessage(f'"{name}" is a list of texts, not {_short(value)}')
@@ -219,4 +227,5 @@ def _all(value: object) -> FeedId:
 
 
 def _short(value: object) -> str:
-    return "nothing" if value is None else repr(value)[:40]
+    # A plain `repr` of what is nested deeply enough to be valid JSON still is an error in Python.
+    return "nothing" if value is None else reprlib.repr(value)[:40]

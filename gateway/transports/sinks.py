@@ -94,6 +94,9 @@ class _AsgiSink:
         self._wake = asyncio.Event()
         self.goodbye: tuple[int, str] | None = None
         self.aborted = asyncio.Event()
+        #: Set while the peer wants to hear; the server holds back what it is not asked for.
+        self.reads = asyncio.Event()
+        self.reads.set()
 
     @property
     def unsent(self) -> int:
@@ -119,10 +122,10 @@ class _AsgiSink:
         self.aborted.set()
 
     def pause_reading(self) -> None:
-        """The loop below reads one message at a time, and the server holds back what comes after it."""
+        self.reads.clear()
 
     def resume_reading(self) -> None:
-        """See `pause_reading`."""
+        self.reads.set()
 
     async def pump(self, send_piece: Callable[[bytes], Awaitable[None]]) -> None:
         """Send until told to close."""
@@ -154,7 +157,7 @@ async def serve_on_asgi(
     pump = asyncio.create_task(sink.pump(send_piece), name="viewer writes")
     tasks = {
         pump,
-        asyncio.create_task(_hear(peer, receive), name="viewer reads"),
+        asyncio.create_task(_hear(peer, sink, receive), name="viewer reads"),
         asyncio.create_task(sink.aborted.wait(), name="viewer aborts"),
     }
     try:
@@ -169,8 +172,9 @@ async def serve_on_asgi(
         peer.closed()
 
 
-async def _hear(peer: Peer, receive: Receive) -> None:
+async def _hear(peer: Peer, sink: _AsgiSink, receive: Receive) -> None:
     while True:
+        await sink.reads.wait()
         message = await receive()
         if message["type"] in ("websocket.disconnect", "http.disconnect"):
             return

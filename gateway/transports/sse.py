@@ -30,6 +30,7 @@ _HEADERS: Final = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back until a buffer is full
 ]
+_PROBLEM: Final = (b"content-type", b"application/problem+json")
 #: Viewers whose connection broke come back after a time that each draws for itself.
 _RETRY_MILLISECONDS: Final = (500, 3000)
 
@@ -42,14 +43,15 @@ class EventsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
-            await _respond(send, 405, b"", [(b"allow", b"GET")])
+            status, body = refusals.method_not_allowed(scope["method"])
+            await _respond(send, status, body, [_PROBLEM, (b"allow", b"GET")])
             return
         try:
             wishes, admitted = await self._admit(scope)
             ended = await self._ended_before(wishes, admitted)
         except GatewayError as error:
             status, body = refusals.problem(error)
-            await _respond(send, status, body, [(b"content-type", b"application/problem+json")])
+            await _respond(send, status, body, [_PROBLEM])
             return
         if ended:
             await _respond(send, 204, b"", [])

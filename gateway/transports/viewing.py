@@ -167,6 +167,11 @@ class Viewer:
     def connected(self, sink: ViewerSink) -> None:
         self._sink = sink
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more is unsent than we keep for a viewer."""
+        return self._patience is not None
+
     def filled(self) -> None:
         if self._sink is not None and self._patience is None:
             self._patience = Patience(self._sink, self._services.settings.stuck_seconds)

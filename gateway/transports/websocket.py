@@ -23,7 +23,7 @@ from gateway.transports.admission import bearer
 from gateway.transports.framings import LINES, WEBSOCKET
 from gateway.transports.requests import Authenticate, Subscribe, Unsubscribe, parse_message
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
-from gateway.transports.viewing import Viewer
+from gateway.transports.viewing import Viewer, log
 
 if TYPE_CHECKING:
     from gateway.feed.follower import Follower
@@ -119,8 +119,18 @@ class WebSocketViewer(Viewer):
         self._inbox.append(text)
         if len(self._inbox) >= _INBOX and self._sink is not None:
             self._sink.pause_reading()
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work(), name="viewer messages")
+        self._begin_work()
+
+    def filled(self) -> None:
+        # Whoever does not take our answers is not listened to: each message, and each ping, would make another one.
+        super().filled()
+        if self._sink is not None:
+            self._sink.pause_reading()
+
+    def drained(self) -> None:
+        super().drained()
+        self._read_on()
+        self._begin_work()
 
     def received_binary(self) -> None:
         self.close(refusals.UNSUPPORTED_DATA, "a binary frame; only text is spoken here")
@@ -141,15 +151,29 @@ class WebSocketViewer(Viewer):
 
     # What the viewer says.
 
+    def _begin_work(self) -> None:
+        if self._inbox and self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="viewer messages")
+
+    def _read_on(self) -> None:
+        if self._sink is not None and not self.is_full and len(self._inbox or ()) <= _INBOX // 2:
+            self._sink.resume_reading()
+
     async def _work(self) -> None:
         try:
-            while self._inbox and self._sink is not None:
+            while self._inbox and self._sink is not None and not self.is_full:
                 text = self._inbox.popleft()
                 if len(self._inbox) == _INBOX // 2:
-                    self._sink.resume_reading()
+                    self._read_on()
                 await self._carry_out(text)
+                await asyncio.sleep(0)  # thousands of messages that need no waiting must not hold up other viewers
+        except Exception:
+            log.exception("a viewer's message could not be worked on")
+            self.close(refusals.INTERNAL_ERROR, "our fault")
         finally:
-            self._worker, self._inbox = None, None
+            self._worker = None
+            if not self._inbox:
+                self._inbox = None
 
     async def _carry_out(self, text: str) -> None:
         feed = None

@@ -33,6 +33,7 @@ class _Link:
                 await writer.drain()
 
     def cut(self) -> None:
+        self.passes.set()
         for writer in (self.near, self.far):
             writer.transport.abort()
 
@@ -46,6 +47,7 @@ class Proxy:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._silent = False
 
     async def __aenter__(self) -> Self:
@@ -58,7 +60,7 @@ class Proxy:
         await self.refuse()
 
     async def accept(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
     async def refuse(self) -> None:
         """Cut all connections, and refuse new ones."""
@@ -68,6 +70,7 @@ class Proxy:
                 link.cut()
             await self._server.wait_closed()
             self._server = None
+            await asyncio.gather(*self._tasks)
 
     def fall_silent(self, *, only_subscriptions: bool = False) -> None:
         """
@@ -85,6 +88,11 @@ class Proxy:
         self._silent = False
         for link in self._links:
             link.passes.set()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

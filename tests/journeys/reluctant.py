@@ -16,7 +16,7 @@ from websockets.uri import parse_uri
 from tests.journeys.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 #: What the kernel takes for a viewer that does not read; more than this counts as taken.
@@ -30,25 +30,19 @@ class Wire(Protocol):
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]: ...
 
-    def after_opening(self) -> bytes: ...
-
-
 class WebSocketWire:
     def __init__(self, url: str, token: str, feed: dict[str, Any]) -> None:
         self._protocol = ClientProtocol(parse_uri(f"{url.replace('http', 'ws', 1)}/v1/ws"), max_size=None)
         self._protocol.logger.disabled = True
         self._token, self._feed = token, feed
-        self._parts: list[bytes] = []
 
     def opening(self) -> bytes:
         request = self._protocol.connect()
         request.headers["Authorization"] = f"Bearer {self._token}"
         self._protocol.send_request(request)
-        return b"".join(self._protocol.data_to_send())
-
-    def after_opening(self) -> bytes:
-        self._protocol.send_text(json.dumps({"type": "subscribe", **self._feed}).encode())
-        return b"".join(self._protocol.data_to_send())
+        # Right behind the handshake, whose answer it does not wait for.
+        wish = Frame(Opcode.TEXT, json.dumps({"type": "subscribe", **self._feed}).encode())
+        return b"".join(self._protocol.data_to_send()) + wish.serialize(mask=True)
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]:
         self._protocol.receive_data(data)
@@ -66,10 +60,7 @@ class EventsWire:
 
     def opening(self) -> bytes:
         request = h11.Request(method="GET", target=f"/v1/events?{self._query}", headers=[("Host", self._host)])
-        return self._http.send(request) or b""
-
-    def after_opening(self) -> bytes:
-        return self._http.send(h11.EndOfMessage()) or b""
+        return (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]:
         self._http.receive_data(data)
@@ -104,7 +95,6 @@ class ReluctantViewer:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(self._socket, ("127.0.0.1", self._port))
         await loop.sock_sendall(self._socket, self._wire.opening())
-        await loop.sock_sendall(self._socket, self._wire.after_opening())
         return self
 
     async def __aexit__(
@@ -123,9 +113,9 @@ class ReluctantViewer:
             await self.model.take(message)
         return len(data)
 
-    async def read_until(self, run: str, status: str) -> None:
+    async def read_until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(30):
-            while self.model.status(run) != status:
+            while not holds():
                 assert await self.read(), f"it was let go; {self.model.describe()}"
 
     async def read_slowly(self, *, bytes_per_second: int = 1024) -> None:

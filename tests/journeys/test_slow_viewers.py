@@ -1,0 +1,127 @@
+"""Viewers that take little or nothing: others don't feel it, memory is bounded, and what they see in the end is true."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.journeys.gateway_process import GatewayProcess, running_gateway, token
+from tests.journeys.in_process import serving, until
+from tests.journeys.jobs import LIFE, Jobs
+from tests.journeys.reluctant import WIRES, ReluctantViewer
+from tests.journeys.viewers import EventsViewer, Viewer, WebSocketViewer, assert_lives
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.redis_server import RedisServer
+
+ALL = {"all": True}
+QUERY = {"websocket": ALL, "events": {"all": "true"}}
+BLOB = "x" * 100_000
+#: 30 MB: far more than the kernel's buffers and ours take.
+TICKS = 300
+#: What the gateway may grow by meanwhile. Without a bound it would be all of it, for each slow viewer.
+GROWTH_BYTES = 12_000_000
+
+
+def reluctant(transport: str, port: int, credential: str) -> ReluctantViewer:
+    url = f"http://127.0.0.1:{port}"
+    return ReluctantViewer(WIRES[transport](url, credential, QUERY[transport]), port)
+
+
+async def tell_much(jobs: Jobs, fast: list[Viewer], *, ticks: int = TICKS) -> None:
+    """Progress of one run and the life of another, no faster than *fast* viewers take it."""
+    statuses = dict(zip(range(ticks // 4, ticks, ticks // 4), LIFE[1:], strict=True))
+    for tick in range(ticks):
+        jobs.say("run_1", set={"tick": tick, "blob": f"{tick}{BLOB}"})
+        if tick in statuses:
+            jobs.say("run_2", statuses[tick])
+        if tick % 2 or tick == ticks - 1:
+            for viewer in fast:
+                await viewer.model.until(lambda viewer=viewer, tick=tick: tick_of(viewer) == tick, f"tick {tick}")
+
+
+def tick_of(viewer: Viewer) -> int:
+    tick: int = viewer.model.runs["run_1"].get("metadata", {}).get("tick", -1)
+    return tick
+
+
+@pytest.mark.parametrize("transport", WIRES)
+async def test_a_slow_viewer_among_fast_ones(
+    own_redis: RedisServer, jobs: Jobs, tmp_path: Path, transport: str
+) -> None:
+    """
+    Fast viewers get everything while one reads 1 KB/s. That one gets fewer intermediate values and every status, and
+    once it reads it has the truth.
+    """
+    for run in ("run_1", "run_2"):
+        jobs.create(run)
+    with running_gateway(tmp_path / "gateway.log", own_redis.url) as gateway:
+        async with AsyncExitStack() as watching:
+            fast: list[Viewer] = [
+                await watching.enter_async_context(kind(gateway, token(), ALL))
+                for kind in (WebSocketViewer, WebSocketViewer, EventsViewer)
+            ]
+            slow = await watching.enter_async_context(reluctant(transport, gateway.port, token()))
+            while not slow.model.complete.get("all"):
+                await slow.read()
+            for viewer in fast:
+                await viewer.model.until_live()
+            await follow_slowly(gateway, jobs, fast, slow)
+
+
+async def follow_slowly(gateway: GatewayProcess, jobs: Jobs, fast: list[Viewer], slow: ReluctantViewer) -> None:
+    before = gateway.memory
+    reading = asyncio.create_task(slow.read_slowly())
+    await tell_much(jobs, fast)
+    reading.cancel()
+    assert gateway.memory - before < GROWTH_BYTES
+    for viewer in fast:
+        assert viewer.model.counts["update"] == TICKS + len(LIFE) - 1
+        assert viewer.connections == 1
+        assert_lives(viewer, ["run_2"], LIFE)
+    assert slow.model.status("run_2") == "QUEUED"
+    await slow.read_until(lambda: slow.model.runs["run_1"]["metadata"].get("tick") == TICKS - 1)
+    assert slow.model.statuses["run_2"] == list(LIFE)
+    assert slow.model.runs["run_1"]["metadata"] == fast[0].model.runs["run_1"]["metadata"]
+    assert slow.model.counts["update"] < TICKS
+    assert slow.model.replacements == 1
+
+
+@pytest.mark.parametrize("transport", WIRES)
+async def test_a_viewer_that_reads_nothing(own_redis: RedisServer, jobs: Jobs, transport: str) -> None:
+    """It is fed up to the limit and no further, and let go when it took nothing for a while; others go on."""
+    for run in ("run_1", "run_2"):
+        jobs.create(run)
+    async with serving(own_redis.url, stuck_seconds=1.0, unsent_limit_bytes=500_000) as inside:
+        async with WebSocketViewer(inside.url, token(), ALL) as fast:
+            await fast.model.until_live()
+            async with reluctant(transport, inside.port, token()):
+                await until(lambda: inside.viewers == 2, "its subscription")
+                await tell_much(jobs, [fast], ticks=100)
+                assert inside.hub.statistics.fell_behind == 1
+                await until(lambda: inside.viewers == 1, "its end")
+            jobs.say("run_1", "COMPLETED")
+            await fast.model.until_status("run_1", "COMPLETED")
+            assert fast.connections == 1
+
+
+@pytest.mark.parametrize("transport", WIRES)
+async def test_goodbye_to_a_viewer_that_reads_nothing(own_redis: RedisServer, jobs: Jobs, transport: str) -> None:
+    """A token ends what it opened even when nobody reads the goodbye: the socket does not stay for ever."""
+    jobs.create("run_1")
+    limits = {"stuck_seconds": 1.0, "unsent_limit_bytes": 100_000_000}  # so that nothing but the token ends it
+    async with serving(own_redis.url, **limits) as inside:
+        async with reluctant(transport, inside.port, token(expires=time.time() + 2)) as viewer:
+            await until(lambda: inside.viewers == 1, "its subscription")
+            while not viewer.model.complete.get("all"):
+                await viewer.read()
+            for tick in range(200):
+                jobs.say("run_1", set={"blob": f"{tick}{BLOB}"})
+            await until(lambda: not inside.server.server_state.connections, "its end")
+            assert inside.viewers == 0
