@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.changes import Change, Operation
     from gateway.publisher.configuration import Address
-    from gateway.publisher.outbox import Unsent
+    from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter
 
 #: What a loop that ends may be held up to send what waits.

@@ -19,7 +19,7 @@ from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
 from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, relatives_of
 from gateway.publisher.saying import MetadataSayings, Sayings
-from gateway.publisher.sender import Sender, make_client
+from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class AsyncPublisher:
     ) -> None:
         self._address = find_redis(url)
         self._writer = make_writer(environment, retention, limits)
-        make_client(self._address.url)  # connects to nothing; a URL that can't be one is told now
+        rehearse(self._address.url)
         self._lock = threading.Lock()
         self._senders: dict[asyncio.AbstractEventLoop, AsyncSender] = {}
         self._past = Outbox().statistics

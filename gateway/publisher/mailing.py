@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.publisher.configuration import Address
-    from gateway.publisher.outbox import Statistics, Unsent
+    from gateway.publisher.outbox import Statistics
     from gateway.publisher.sending import Said
+    from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter
 
 #: What a job waits for Redis at most, to connect and to be answered. A healthy one takes less than a millisecond.

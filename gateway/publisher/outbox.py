@@ -7,16 +7,14 @@ what follows it can come along. While Redis is away this is the place that decid
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.changes import Change, Operation, Operator, Outcome
 from gateway.metadata import Merging
 from gateway.publisher.breaker import Breaker
-from gateway.store.writing import ONCE_LENGTH
+from gateway.publisher.unsent import LARGE, Unsent, merge, says_something, size, without_large
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,17 +29,6 @@ MAX_OPERATIONS: Final = 1_000
 MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
 #: While Redis answers, a run that has so many operations waiting doesn't wait longer.
 MANY_OPERATIONS: Final = 200
-
-_LARGE: Final = ("payload", "output")
-_COUNTING: Final = frozenset({Operator.APPEND, Operator.INCREMENT})
-
-# As in apply_change.lua, which has the last word: kept statuses of one run become one, and it must be the one that
-# would have won.
-_RANK: Final = MappingProxyType(
-    {"DELAYED": 1, "PENDING_VERSION": 2, "WAITING_FOR_DEPLOY": 2, "PENDING": 3, "DEQUEUED": 4, "EXECUTING": 5}
-    | {"PAUSED": 5, "WAITING_TO_RESUME": 5, "RETRYING_AFTER_FAILURE": 6}
-)
-_FINAL_RANK: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +54,6 @@ class Statistics:
             self.failures + other.failures,
             self.unsent + other.unsent,
         )
-
-
-@dataclass(slots=True)
-class Unsent:
-    """What one run has to say and has not said yet; it goes out as one change."""
-
-    change: Change  # without its operations: those wait in `merging`
-    merging: Merging = field(default_factory=Merging)
-    #: When its status happened.
-    happened: float = 0.0
-    due: float = 0.0
-    #: The name of operations that must not be applied twice, once they may have been sent.
-    once: str = ""
-
-    @property
-    def operations(self) -> list[Operation]:
-        return self.merging.operations
-
-    def stamped(self, now: float) -> Change:
-        """The change as it is sent now."""
-        age = max(0, round((now - self.happened) * 1000)) if self.change.status else 0
-        return replace(self.change, age_ms=age) if age else self.change
-
-    def name_operations(self) -> None:
-        """Name them before they are sent, so that the script knows them should they come again."""
-        if not self.once and any(operation.operator in _COUNTING for operation in self.operations):
-            self.once = secrets.token_hex(ONCE_LENGTH // 2)
 
 
 class Outbox:
@@ -131,9 +91,9 @@ class Outbox:
         unsent = self._open(change.run, now)
         if unsent.operations and change.status:
             self._coalesced += 1  # they travel with the status
-        self._kept_bytes -= _size(unsent.change)
-        _merge(unsent, replace(change, operations=()), now)
-        self._kept_bytes += _size(unsent.change)
+        self._kept_bytes -= size(unsent.change)
+        merge(unsent, replace(change, operations=()), now)
+        self._kept_bytes += size(unsent.change)
         unsent.due = now
         for operation in operations:
             self._add(unsent, operation)
@@ -204,18 +164,18 @@ class Outbox:
     def _lighten(self) -> None:
         for entries in self._runs.values():
             for unsent in entries:
-                if any(name in unsent.change.columns or name in unsent.change.initial for name in _LARGE):
-                    self._kept_bytes -= _size(unsent.change)
-                    unsent.change = _without_large(unsent.change)
+                if any(name in unsent.change.columns or name in unsent.change.initial for name in LARGE):
+                    self._kept_bytes -= size(unsent.change)
+                    unsent.change = without_large(unsent.change)
                     self._dropped["large_columns"] += 1
-                    self._kept_bytes += _size(unsent.change)
+                    self._kept_bytes += size(unsent.change)
             if self._kept_bytes <= self._max_kept_bytes:
                 return
 
     def _forget(self, entries: deque[Unsent]) -> None:
         for unsent in entries:
             self._operations -= len(unsent.operations)
-            self._kept_bytes -= _size(unsent.change)
+            self._kept_bytes -= size(unsent.change)
 
     # What is sent.
 
@@ -248,7 +208,7 @@ class Outbox:
         else:
             del self._runs[run]
         self._operations -= len(unsent.operations)
-        self._kept_bytes -= _size(unsent.change)
+        self._kept_bytes -= size(unsent.change)
         if unsent.operations:
             self._remember(run, now)
             unsent.name_operations()
@@ -287,85 +247,27 @@ class Outbox:
         if not unsent.once:
             kept = self._welcome(unsent.operations)
             unsent.merging = Merging(kept)
-        if not unsent.operations and not _says_something(unsent.change):
+        if not unsent.operations and not says_something(unsent.change):
             return
         entries = self._runs.pop(unsent.change.run, deque())
         if entries and not unsent.once and not entries[0].once:
             later = entries.popleft()
             self._operations -= len(later.operations)
-            self._kept_bytes -= _size(later.change)
-            _merge(unsent, later.change, later.happened)
+            self._kept_bytes -= size(later.change)
+            merge(unsent, later.change, later.happened)
             self._coalesced += sum(unsent.merging.add(operation) for operation in later.operations)
         unsent.due = now
         entries.appendleft(unsent)
         self._runs[unsent.change.run] = entries
         self._operations += len(unsent.operations)
-        self._kept_bytes += _size(unsent.change)
+        self._kept_bytes += size(unsent.change)
         self._bound()
 
     @property
     def statistics(self) -> Statistics:
-        statuses = sum(_says_something(unsent.change) for entries in self._runs.values() for unsent in entries)
+        statuses = sum(says_something(unsent.change) for entries in self._runs.values() for unsent in entries)
         return Statistics(self._sent, self._coalesced, dict(self._dropped), self._failures, statuses + self._operations)
 
 
 def _is_progress(operation: Operation) -> bool:
     return operation.operator is Operator.SET and operation.key == PROGRESS
-
-
-def _says_something(change: Change) -> bool:
-    return bool(change.create or change.status or change.columns or change.tags)
-
-
-def _size(change: Change) -> int:
-    return sum(map(len, change.columns.values())) + sum(map(len, change.initial.values()))
-
-
-def _without_large(change: Change) -> Change:
-    def small(columns: Mapping[str, bytes]) -> dict[str, bytes]:
-        return {name: text for name, text in columns.items() if name not in _LARGE}
-
-    return replace(change, columns=small(change.columns), initial=small(change.initial))
-
-
-def _merge(unsent: Unsent, later: Change, happened: float) -> None:
-    """Two changes of one run as one: where both speak of the same, the later one holds, if it may."""
-    earlier = unsent.change
-    merged = replace(
-        earlier,
-        create=earlier.create or later.create,
-        initial={**later.initial, **earlier.initial},
-        initial_metadata={**later.initial_metadata, **earlier.initial_metadata},
-        tags=tuple(dict.fromkeys(earlier.tags + later.tags)),
-    )
-    if not _is_late(earlier, later):
-        columns = later.columns if _begins_anew(earlier, later) else {**earlier.columns, **later.columns}
-        merged = replace(
-            merged,
-            attempt=later.attempt or earlier.attempt,
-            status=later.status or earlier.status,
-            columns=columns,
-        )
-        if later.status:
-            unsent.happened = happened
-    unsent.change = merged
-
-
-def _is_late(earlier: Change, later: Change) -> bool:
-    if later.attempt and later.attempt != earlier.attempt:
-        return later.attempt < (earlier.attempt or 0)
-    if not earlier.status or not later.status:
-        return False
-    before = _rank(earlier)
-    return before == _FINAL_RANK or _rank(later) < before
-
-
-def _begins_anew(earlier: Change, later: Change) -> bool:
-    """Whether the later change is of another attempt: what the earlier one left, an error say, is not its own."""
-    if not later.attempt:
-        return False
-    return later.attempt > earlier.attempt if earlier.attempt else _rank(earlier) == _FINAL_RANK
-
-
-def _rank(change: Change) -> int:
-    return _RANK.get(change.status, _FINAL_RANK) if change.status else 0

@@ -7,6 +7,7 @@ stays the parent's to send.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - see `rehearse`
 import threading
 import time
 from collections import deque
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.changes import Operation
     from gateway.publisher.configuration import Address
-    from gateway.publisher.outbox import Unsent
+    from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter
 
 
@@ -232,6 +233,20 @@ class Sender(Mailing):
             self._news.wait(None if due is None else due - now)
             self._wakes_at = 0.0
         return self._outbox.due_runs(time.monotonic())
+
+
+def rehearse(url: str) -> None:
+    """
+    Load what the first connection would load; connects to nothing.
+
+    A fork while another thread imports a module leaves the child with one that is being imported for ever, and its
+    own first import of it waits for that. So nothing may be left to import when publishing begins: neither what
+    redis-py loads for its first connection, nor what Python loads for its first name look-up.
+
+    Raises:
+        Misconfigured: When *url* can't be one.
+    """
+    make_client(url).connection_pool.make_connection()
 
 
 def make_client(url: str) -> redis.Redis:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from gateway.changes import Change, Operation
-    from gateway.publisher.outbox import Unsent
+    from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter, Command, Triple
 
 log: Final = logging.getLogger("runcast.publisher")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from gateway.changes import Change, Operation, Operator, Outcome, change
 from gateway.publisher.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Breaker
-from gateway.publisher.outbox import MANY_OPERATIONS, Outbox, Unsent
+from gateway.publisher.outbox import MANY_OPERATIONS, Outbox
+
+if TYPE_CHECKING:
+    from gateway.publisher.unsent import Unsent
 
 
 def said(run: str, status: str, **more: object) -> Change:
