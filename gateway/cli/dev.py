@@ -10,7 +10,8 @@ import typer
 
 from auth import AuthError, EnvironmentKeys, Keyring, generate_secret_key, mint
 from gateway.app import create_app
-from gateway.cli.serve import address, check_redis, refuse, say
+from gateway.cli.exits import say
+from gateway.cli.serve import address, check_redis, refuse
 from gateway.errors import GatewayError
 from gateway.logs import configure_logging
 from gateway.server.run import run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,6 +11,7 @@ import typer
 
 from auth import AuthError, Keyring
 from gateway.app import create_app
+from gateway.cli.exits import ExitCode, say, stop
 from gateway.errors import GatewayError, Misconfigured
 from gateway.logs import configure_logging
 from gateway.server.run import run, run_workers
@@ -100,11 +100,6 @@ def address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def say(line: str) -> None:
-    print(f"runcast: {line}", file=sys.stderr, flush=True)
-
-
 def refuse(error: Exception) -> NoReturn:
-    """Say why we don't start. Exit status 2: it is how we were called that is wrong."""
-    say(f"error: {error}")
-    raise typer.Exit(2)
+    """Say why we don't start: it is how we were called that is wrong."""
+    stop(ExitCode.USAGE, f"error: {error}")

@@ -102,6 +102,10 @@ class Publisher:
         """
         return Run(self, identity_of(id, **options))
 
+    def say(self, change: Change) -> Outcome:
+        """Say what `gateway.changes.change` has checked: for whoever passes on what others report."""
+        return self._opened().say(change).outcome
+
     @contextmanager
     def running(self, task: str, **options: Unpack[CreateOptions]) -> Iterator[Run]:
         """

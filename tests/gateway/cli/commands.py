@@ -32,6 +32,7 @@ class Command:
         self.process = process
         self._output = output
         self.written = ""
+        self.errors = ""
 
     async def writes(self, text: str) -> str:
         """Wait until *text* is in its output, and return all of that so far."""
@@ -40,6 +41,16 @@ class Command:
                 chunk = await self._read()
                 assert chunk, f"it ended without {text!r}: {self.written!r}"
         return self.written
+
+    async def complains(self, text: str) -> str:
+        """As `writes`, of its errors."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while text not in self.errors:
+                chunk = await self.process.stderr.read(4096)
+                assert chunk, f"it ended without {text!r}: {self.errors!r}"
+                self.errors += chunk.decode()
+        return self.errors
 
     async def _read(self) -> str:
         try:
@@ -54,8 +65,9 @@ class Command:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await self._read():
                 pass
-            errors = await self.process.stderr.read() if self.process.stderr is not None else b""
-            return await self.process.wait(), self.written, errors.decode()
+            if self.process.stderr is not None:
+                self.errors += (await self.process.stderr.read()).decode()
+            return await self.process.wait(), self.written, self.errors
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)

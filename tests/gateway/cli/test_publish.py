@@ -134,7 +134,7 @@ async def test_a_run_that_does_not_exist_exits_with_3(shell: Shell, said: tuple[
         (("run_1", "--batch", "batch_1"), "--task"),
         (("run_1", "--task", "resize", "--payload", "{"), "--payload"),
         (("run_1", "--output", "@nowhere.json"), "nowhere.json"),
-        (("run_1", "--task", "resize", *(["--tag", "a,b"])), "comma"),
+        (("run_1", "--task", "resize", "--tag", "a,b"), "a tag can't contain ','"),
     ],
 )
 async def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
@@ -143,7 +143,7 @@ async def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
     code, output, errors = await shell.publish(*arguments)
 
     assert (code, output) == (2, "")
-    assert word in errors or "','" in errors
+    assert word in errors
 
 
 async def test_what_redis_refuses_exits_with_2(shell: Shell) -> None:
