@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from gateway.settings import Settings
+    from gateway.transports.sinks import Receive, Scope, Send
 
 
 def create_app(settings: Settings, keyring: Keyring, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
@@ -55,6 +56,7 @@ def create_app(settings: Settings, keyring: Keyring, *, routes: Sequence[BaseRou
             Route("/livez", livez),
             Route("/healthz", livez),
             Route("/readyz", Readiness(services).readyz),
+            WebSocketRoute("/{path:path}", _NoSocketHere()),
         ],
         lifespan=_lifespan(services),
         exception_handlers={404: _not_found},
@@ -75,6 +77,20 @@ def _lifespan(services: Services) -> Any:
 async def _not_found(request: Request, error: Exception) -> Response:
     status, body = refusals.not_found(request.url.path)
     return Response(body, status, media_type="application/problem+json")
+
+
+class _NoSocketHere:
+    """A WebSocket at any other path: 404, where closing before accepting would say 403 and look like a refusal."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": refusals.NORMAL})
+            return
+        status, body = refusals.not_found(scope["path"])
+        headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
 
 
 def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

@@ -278,7 +278,9 @@ class Watcher:
     def unfollow(self, view: View) -> None:
         """Leave one feed; what it was told of that has arrived."""
         assert self.connection is not None
-        self._hub.leave(self.connection.followers[view.feed])
+        follower = self.connection.followers[view.feed]
+        self._hub.leave(follower)
+        self.followers.remove(follower)
         self.look()
 
     def disconnect(self) -> None:
@@ -288,7 +290,7 @@ class Watcher:
             self.sink.lose()
             self._hub.close(self.connection)
             self.connection = None
-            self.followers.clear()
+            self.followers = []
 
     def look(self) -> ViewerModel:
         """Take what has arrived."""

@@ -26,6 +26,9 @@ _frames_log.setLevel(logging.WARNING)
 
 #: How long a peer may take, after our goodbye, to take what is unsent and to close before the connection is cut.
 _CLOSE_SECONDS: Final = 5.0
+#: As long as it takes something it may take its time for the end of its runs: cut off, it would come back and ask for
+#: the same again, and a slow viewer would never see it.
+_LAST_WORDS_SECONDS: Final = 60.0
 
 
 class _HandedOver(asyncio.Protocol):
@@ -66,7 +69,19 @@ class _HandedOver(asyncio.Protocol):
         if not self._closing:
             self._closing = True
             self._say_goodbye(code, reason)
-            self._cut_soon()
+            if code == CloseCode.NORMAL_CLOSURE:
+                self._cut_when_stuck(self.unsent + 1)
+            else:
+                self._cut_soon()
+
+    def _cut_when_stuck(self, unsent_before: int) -> None:
+        if self._gone:
+            return
+        if self.unsent < unsent_before:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_LAST_WORDS_SECONDS, self._cut_when_stuck, self.unsent)
+        else:
+            self._transport.abort()
 
     def _cut_soon(self) -> None:
         """Closing waits for what is unsent; whoever does not take that must not be kept for ever."""

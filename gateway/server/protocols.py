@@ -33,9 +33,12 @@ _handshakes_log.setLevel(logging.WARNING)
 REQUEST_SECONDS: Final = 10.0
 #: The longest request line with headers: a hundred feeds in a query, and a token, fit in.
 REQUEST_BYTES: Final = 128 * 1024
+#: The longest path with query that uvicorn's parser reads.
+_URL_BYTES: Final = 65_535
 #: What a viewer may send while its handshake is answered; the rest stays in the socket.
 _EARLY_BYTES: Final = 64 * 1024
 
+_URL_TOO_LONG: Final = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -47,9 +50,11 @@ class HttpProtocol(HttpToolsProtocol):
     #: Bytes since something was expected to become a request.
     _request_bytes = 0
     _segment = b""
+    url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.access_log = False  # whatever was set up for uvicorn's log of it: whole queries would be in it
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
@@ -76,6 +81,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self._request_timer is not None:
             self._request_timer.cancel()
             self._request_timer = None
+
+    def send_400_response(self, msg: str) -> None:
+        if len(self.url) > _URL_BYTES:
+            self.transport.write(_URL_TOO_LONG)
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

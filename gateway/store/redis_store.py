@@ -8,6 +8,7 @@ together, and one for the canary, so that a long read is not mistaken for a deaf
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,13 +61,15 @@ class Page:
     rows: list[Row]
 
 
+#: A script with its keys and arguments.
+_Question = tuple[str, tuple[str, ...], tuple[str | int, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A script call that waits to go out with others."""
+    """A question that waits to go out with others."""
 
-    script: str
-    keys: tuple[str, ...]
-    arguments: tuple[str | int, ...]
+    question: _Question
     answer: asyncio.Future[Any]
 
 
@@ -82,7 +85,7 @@ class RedisStore:
         self._lifetime = retention.history_ms
         self._reads = _client(url)
         self._canary = _client(url)
-        self._waiting: list[_Call] = []
+        self._waiting: dict[_Question, _Call] = {}
         self._sender: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -95,7 +98,8 @@ class RedisStore:
     async def ping(self) -> None:
         """Return when Redis answered."""
         try:
-            await self._canary.ping()
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await self._canary.ping()
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis does not answer: {error}") from error
 
@@ -133,9 +137,9 @@ class RedisStore:
         return Page(found.decode(), int(end), complete == 1, [_read_row(row, columns) for row in rows])
 
     async def read_row(self, environment: EnvironmentId, run: str, columns: Sequence[str]) -> Row | None:
-        """One run as it is now, or None when there is none."""
+        """Some columns of a run as they are now, or None when there is no such run."""
         feed = FeedId("run", (RunId(run),))
-        page = await self.read_page(environment, feed, "", after=0, since=0, columns=columns, metadata=True)
+        page = await self.read_page(environment, feed, "", after=0, since=0, columns=columns, metadata=False)
         return page.rows[0] if page.rows else None
 
     async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None:
@@ -146,48 +150,54 @@ class RedisStore:
         """
         call = ((history_key(environment),), (prefix(environment), self._lifetime, "PUBLISH", channel, text, sweep))
         try:
-            await _evaluate(self._canary, "canary", *call)
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await _evaluate(self._canary, "canary", *call)
         except (RedisError, OSError) as error:
             raise Unavailable from error
 
     async def _read(self, name: str, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> Any:
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(name, keys, arguments, answer))
+        # Who asks the same while the question has not gone out gets the same answer: thousands who come
+        # back together ask it once.
+        question = (name, keys, arguments)
+        call = self._waiting.get(question)
+        if call is None:
+            call = self._waiting[question] = _Call(question, asyncio.get_running_loop().create_future())
         if self._sender is None:
             self._sender = asyncio.create_task(self._send(), name="store reads")
-        return await answer
+        return await asyncio.shield(call.answer)
 
     async def _send(self) -> None:
         """Send what waits, as much as fits together at a time, until nothing does."""
         calls: list[_Call] = []
         try:
             while self._waiting:
-                calls, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                calls = [self._waiting.pop(question) for question in list(itertools.islice(self._waiting, _BATCH))]
                 for call, result in zip(calls, await self._send_together(calls), strict=True):
                     _settle(call.answer, result)
         finally:
             # Whatever ended this, nobody waits for ever.
-            unanswered, self._waiting, self._sender = calls + self._waiting, [], None
+            unanswered, self._waiting, self._sender = [*calls, *self._waiting.values()], {}, None
             for call in unanswered:
                 _settle(call.answer, ConnectionAbortedError("reading has ended"))
 
     async def _send_together(self, calls: list[_Call]) -> list[Any]:
         try:
-            results = await self._pipelined(calls)
-            if any(isinstance(result, NoScriptError) for result in results):
-                # A server that was restarted or promoted knows no scripts. All of them only read, so
-                # asking everything again is right.
-                for name in {call.script for call in calls}:
-                    await self._reads.script_load(script(name).text)
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 results = await self._pipelined(calls)
+                if any(isinstance(result, NoScriptError) for result in results):
+                    # A server that was restarted or promoted knows no scripts. All of them only read, so
+                    # asking everything again is right.
+                    for name in {call.question[0] for call in calls}:
+                        await self._reads.script_load(script(name).text)
+                    results = await self._pipelined(calls)
         except (RedisError, OSError) as error:
             return [error] * len(calls)
         return results
 
     async def _pipelined(self, calls: list[_Call]) -> list[Any]:
         async with self._reads.pipeline(transaction=False) as pipeline:
-            for call in calls:
-                pipeline.evalsha(script(call.script).sha1, len(call.keys), *call.keys, *call.arguments)
+            for name, keys, arguments in (call.question for call in calls):
+                pipeline.evalsha(script(name).sha1, len(keys), *keys, *arguments)
             results: list[Any] = await pipeline.execute(raise_on_error=False)
             return results
 
@@ -196,7 +206,9 @@ def _client(url: str) -> Redis:
     pool = BlockingConnectionPool.from_url(  # when more ask at once, they wait
         url,
         max_connections=2,
-        socket_timeout=_TIMEOUT_SECONDS,
+        # With a time-out of its own redis-py sends inside of `asyncio.wait_for`, which up to Python 3.11 can swallow
+        # a cancellation; so we time whole calls instead.
+        socket_timeout=None,
         socket_connect_timeout=_TIMEOUT_SECONDS,
         client_name="runcast-gateway",
         # Whoever asks decides whether to ask again; hidden repeats would only make time-outs longer.
@@ -216,11 +228,12 @@ async def _evaluate(client: Redis, name: str, keys: tuple[str, ...], arguments: 
 
 def _settle(answer: asyncio.Future[Any], result: Any) -> None:
     if answer.done():
-        return  # whoever asked has gone
+        return
     if isinstance(result, Exception):
         unavailable = Unavailable()
         unavailable.__cause__ = result
         answer.set_exception(unavailable)
+        answer.exception()  # whoever asked may have gone, and an error that nobody takes would be logged
     else:
         answer.set_result(result)
 

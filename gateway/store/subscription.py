@@ -84,10 +84,10 @@ class Subscription:
                 pass
             else:
                 await self._hear(connection)
-                if time.monotonic() - self.connected_at > _LONGEST_PAUSE_SECONDS:
+                if not connection.refused:
                     pause = _FIRST_PAUSE_SECONDS
                     continue
-                # It did not last: it may not hear channels, say, and then the next one won't either.
+                # It may not hear some channel, and then the next one may not either.
             await asyncio.sleep(random.uniform(0, pause))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
@@ -142,6 +142,8 @@ class _Connection(asyncio.Protocol):
         self._joining: dict[bytes, int] = {}  # channel → SUBSCRIBEs that are not answered yet
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
+        #: Whether Redis answered something with an error.
+        self.refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -177,6 +179,7 @@ class _Connection(asyncio.Protocol):
 
     def _answered(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
+            self.refused = True
             if not self.greeted.done():
                 self.greeted.set_exception(hiredis.ReplyError(str(reply)))
             self.abort()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.codec import Row
     from gateway.transports.origins import Origins
+    from gateway.transports.sinks import Scope
 
 #: Tokens whose signature need not be looked at again: long-polls and reconnects come with the same ones.
 _CACHED_TOKENS: Final = 10_000
@@ -161,6 +162,18 @@ def _named(kind: str, names: Iterable[str]) -> list[Resource]:
 
 def _scope(resource: Resource) -> str:
     return f"read:{resource.type}:{resource.id}" if resource.id is not None else f"read:{resource.type}"
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """
+    A request's headers. One that came several times is one list (RFC 9110, section 5.2): none of several origins or
+    credentials vouches for the others.
+    """
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 def bearer(header: str | None) -> str | None:

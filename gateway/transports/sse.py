@@ -10,7 +10,7 @@ from gateway.errors import BadMessage, GatewayError
 from gateway.feed.connection import Connection
 from gateway.runs import FINAL
 from gateway.transports import refusals
-from gateway.transports.admission import bearer
+from gateway.transports.admission import bearer, headers_of
 from gateway.transports.framings import EVENTS
 from gateway.transports.requests import parse_query
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
@@ -59,7 +59,7 @@ class EventsEndpoint:
         await self._stream(scope, receive, send, wishes, admitted)
 
     async def _admit(self, scope: Scope) -> tuple[list[Wish], Admitted]:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = headers_of(scope)
         try:
             pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
         except ValueError as error:
@@ -78,11 +78,12 @@ class EventsEndpoint:
         for wish in wishes:
             if wish.feed.kind != "run" or wish.cursor is None:
                 return False
-            place = await self._services.store.place(admitted.environment, wish.feed, limit=1, since=0)
-            row = await self._services.store.read_row(admitted.environment, wish.feed.names[0], ("status",))
-            if row is None or row.status not in FINAL or row.sequence > wish.cursor.sequence:
-                return False
-            if not place.history.keeps(wish.cursor):
+            page = await self._services.store.read_page(
+                admitted.environment, wish.feed, "", after=0, since=0, columns=("status",), metadata=False
+            )
+            # With a cursor of an earlier epoch it is told once more, and comes back with one of this epoch.
+            ended = page.epoch == wish.cursor.epoch and page.rows and page.rows[0].status in FINAL
+            if not ended or page.rows[0].sequence > wish.cursor.sequence:
                 return False
         return True
 
@@ -90,8 +91,8 @@ class EventsEndpoint:
         self, scope: Scope, receive: Receive, send: Send, wishes: Sequence[Wish], admitted: Admitted
     ) -> None:
         handover = scope.get("extensions", {}).get(HANDOVER)
-        # Our server announces chunks to everybody, HTTP/1.0 (which nginx speaks by default) included, so chunks it is.
-        viewer = EventsViewer(self._services, wishes, admitted, chunked=handover is not None)
+        chunked = handover is not None and scope["http_version"] == "1.1"
+        viewer = EventsViewer(self._services, wishes, admitted, chunked=chunked)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         retry = b"retry: %d\n\n" % random.randint(*_RETRY_MILLISECONDS)
         await send({"type": "http.response.body", "body": retry, "more_body": True})

@@ -151,7 +151,7 @@ class Viewer:
     `connected` comes first and `closed` last; a subclass adds what it does in between.
     """
 
-    __slots__ = ("_admitted", "_began", "_connection", "_patience", "_services", "_sink", "_why", "framing")
+    __slots__ = ("_admitted", "_began", "_connection", "_leaving", "_patience", "_services", "_sink", "_why", "framing")
     transport: ClassVar[str]
 
     def __init__(self, services: Services, framing: Framing) -> None:
@@ -162,6 +162,7 @@ class Viewer:
         self._admitted: Admitted | None = None
         self._patience: Patience | None = None
         self._began = time.monotonic()
+        self._leaving = False
         self._why = "the viewer left"
 
     def connected(self, sink: ViewerSink) -> None:
@@ -199,8 +200,8 @@ class Viewer:
         self.close(refusals.close_code(error) or refusals.INTERNAL_ERROR, error.code)
 
     def close(self, code: int, reason: str) -> None:
-        if self._sink is not None:
-            self._why = reason
+        if self._sink is not None and not self._leaving:
+            self._leaving, self._why = True, reason
             self._sink.close(code, reason)
 
     def closed(self) -> None:

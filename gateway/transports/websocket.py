@@ -19,7 +19,7 @@ from gateway.errors import (
 from gateway.feed.connection import Connection
 from gateway.feeds import FeedId
 from gateway.transports import refusals
-from gateway.transports.admission import bearer
+from gateway.transports.admission import bearer, headers_of
 from gateway.transports.framings import LINES, WEBSOCKET
 from gateway.transports.requests import Authenticate, Subscribe, Unsubscribe, parse_message
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
@@ -47,7 +47,7 @@ class WebSocketEndpoint:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = headers_of(scope)
         offered: list[str] = scope.get("subprotocols", [])
         await receive()  # websocket.connect
         # Always accepted: a browser tells its page nothing about a refused handshake, but it
@@ -161,7 +161,7 @@ class WebSocketViewer(Viewer):
 
     async def _work(self) -> None:
         try:
-            while self._inbox and self._sink is not None and not self.is_full:
+            while self._inbox and not self._leaving and not self.is_full:
                 text = self._inbox.popleft()
                 if len(self._inbox) == _INBOX // 2:
                     self._read_on()

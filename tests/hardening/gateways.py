@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ class Gateway:
     secrets: set[str] = field(default_factory=set)
     #: Whoever came; they are sent home after each test.
     peers: list[Peer] = field(default_factory=list)
+    _attempts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def port(self) -> int:
@@ -125,7 +127,8 @@ class Gateway:
 
     def publish(self, run: str, status: str = "EXECUTING", **options: Any) -> None:
         """Something happens to a run, which is created if need be."""
-        said = change(run, create=True, status=status, initial={"taskIdentifier": "task"}, **options)
+        initial = {"taskIdentifier": "task", "batchId": "batch_1"}
+        said = change(run, create=True, status=status, initial=initial, **options)
         with self.redis.client() as client:
             client.execute_command(*cast("Any", whole(ChangeWriter(environment=self.environment).by_digest(said))))
 
@@ -141,16 +144,21 @@ class Gateway:
         said = [*self.logbook.lines, self.heard.decode("latin-1")]
         leaks = [line[:400] for line in said for secret in self.secrets if secret in line]
         assert not leaks, leaks
+        self.logbook.lines.clear()
+        self.heard.clear()
 
     async def _serves(self) -> None:
-        viewer = await self.viewer()
+        await self.check_serves(await self.viewer())
+        await self._send_peers_home()
+
+    async def check_serves(self, viewer: WebSocketPeer) -> None:
+        """*viewer* is told what is, and what happens."""
         viewer.send(say({"type": "subscribe", "run": "run_of_the_good_viewer"}))
         snapshot = await viewer.message("snapshot")
         assert (snapshot["feed"], snapshot["complete"]) == ("run:run_of_the_good_viewer", True)
-        self.publish("run_of_the_good_viewer", attempt=len(self.logbook.lines) % 900_000 + 1)
+        self.publish("run_of_the_good_viewer", attempt=next(self._attempts))
         update = await viewer.message("update")
         assert update["run"]["id"] == "run_of_the_good_viewer"
-        await self._send_peers_home()
 
     async def _send_peers_home(self) -> None:
         for peer in self.peers:
@@ -191,5 +199,6 @@ async def running_gateway(redis: RedisServer, name: str, **options: Any) -> Asyn
         try:
             yield gateway
         finally:
+            await gateway._send_peers_home()
             server.should_exit = True
             await serving

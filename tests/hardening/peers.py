@@ -50,7 +50,11 @@ class Peer:
         if receive_buffer is not None:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         own.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", port))
+        except OSError:
+            own.close()
+            raise
         # A short limit: whoever does not read here stops the kernel soon, and so the server's writes.
         reader, writer = await asyncio.open_connection(sock=own, limit=64 * 1024)
         return cls(reader, writer, heard)
@@ -61,6 +65,10 @@ class Peer:
     async def sent(self) -> None:
         """Return when the kernel has taken what was sent."""
         await self._writer.drain()
+
+    def pause_reading(self) -> None:
+        """Take nothing any more."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def half_close(self) -> None:
         """Say that nothing will be sent any more, and listen on."""
@@ -138,8 +146,8 @@ class HttpPeer(Peer):
     async def head(self) -> tuple[int, dict[str, str]]:
         """Status and headers of the next response."""
         first, *lines = (await self.take_until(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in lines)
-        return int(first.split(" ")[1]), headers
+        fields = (line.partition(": ") for line in lines)
+        return int(first.split(" ")[1]), {name.lower(): value for name, _, value in fields}
 
     async def answer(self) -> Answer:
         """The next response, whole."""

@@ -43,6 +43,8 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self._target = port
+        #: How many came, since the beginning.
+        self.connections = 0
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._server: asyncio.Server | None = None
@@ -90,6 +92,7 @@ class Proxy:
             link.passes.set()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -28,6 +28,9 @@ class Wire(Protocol):
 
     def opening(self) -> bytes: ...
 
+    def after_opening(self) -> bytes:
+        """What to say once it was answered."""
+
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]: ...
 
 class WebSocketWire:
@@ -40,9 +43,11 @@ class WebSocketWire:
         request = self._protocol.connect()
         request.headers["Authorization"] = f"Bearer {self._token}"
         self._protocol.send_request(request)
-        # Right behind the handshake, whose answer it does not wait for.
+        return b"".join(self._protocol.data_to_send())
+
+    def after_opening(self) -> bytes:
         wish = Frame(Opcode.TEXT, json.dumps({"type": "subscribe", **self._feed}).encode())
-        return b"".join(self._protocol.data_to_send()) + wish.serialize(mask=True)
+        return wish.serialize(mask=True)
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]:
         self._protocol.receive_data(data)
@@ -61,6 +66,9 @@ class EventsWire:
     def opening(self) -> bytes:
         request = h11.Request(method="GET", target=f"/v1/events?{self._query}", headers=[("Host", self._host)])
         return (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+
+    def after_opening(self) -> bytes:
+        return b""
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]:
         self._http.receive_data(data)
@@ -95,6 +103,8 @@ class ReluctantViewer:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(self._socket, ("127.0.0.1", self._port))
         await loop.sock_sendall(self._socket, self._wire.opening())
+        await self.read()
+        await loop.sock_sendall(self._socket, self._wire.after_opening())
         return self
 
     async def __aexit__(

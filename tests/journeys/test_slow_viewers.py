@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.gateway_process import GatewayProcess, running_gateway, token
 from tests.journeys.in_process import serving, until
 from tests.journeys.jobs import LIFE, Jobs
-from tests.journeys.reluctant import WIRES, ReluctantViewer
+from tests.journeys.reluctant import WIRES, EventsWire, ReluctantViewer
 from tests.journeys.viewers import EventsViewer, Viewer, WebSocketViewer, assert_lives
 
 if TYPE_CHECKING:
@@ -125,3 +125,21 @@ async def test_goodbye_to_a_viewer_that_reads_nothing(own_redis: RedisServer, jo
                 jobs.say("run_1", set={"blob": f"{tick}{BLOB}"})
             await until(lambda: not inside.server.server_state.connections, "its end")
             assert inside.viewers == 0
+
+
+async def test_a_slow_viewer_sees_the_end_of_its_run(
+    own_redis: RedisServer, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A response that is over is not cut while somebody still reads it: what is unsent may be the end of the run."""
+    monkeypatch.setattr("gateway.server.handover._CLOSE_SECONDS", 0.2)
+    jobs.create("run_1")
+    async with serving(own_redis.url) as inside:
+        wire = EventsWire(inside.url, token(), {"run": "run_1"})
+        async with ReluctantViewer(wire, inside.port) as viewer:
+            while not viewer.model.complete.get("run:run_1"):
+                await viewer.read()
+            jobs.say("run_1", "COMPLETED", columns={"output": "x" * 2_000_000})
+            async with asyncio.timeout(30):
+                while await viewer.read():
+                    await asyncio.sleep(0.002)
+            assert viewer.model.ends == [("run:run_1", "COMPLETED")]
