@@ -4,6 +4,7 @@ Settings: one frozen object, checked when it is built. `from_environ` is the one
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PORT: Final = 8787
+_MAX_PORT: Final = 65535
+
+# Longer ones mean nothing here. No signs, underscores or digits of other scripts, which `int` would take.
+_NUMBER: Final = re.compile(r"\d{1,15}", re.ASCII)
+_POSITIVE: Final = (
+    *("workers", "heartbeat_seconds", "unsent_limit_bytes", "stuck_seconds", "handshake_seconds"),
+    *("feeds_per_connection", "message_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +64,10 @@ class Settings:
         return SocketLimits(self.unsent_limit_bytes, self.message_bytes)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise Misconfigured(f"RUNCAST_PORT is a number from 0 to 65535, not {self.port}")
-        if self.workers < 1:
-            raise Misconfigured(f"RUNCAST_WORKERS is 1 or more, not {self.workers}")
-        for name in ("heartbeat_seconds", "unsent_limit_bytes", "stuck_seconds", "handshake_seconds"):
-            if getattr(self, name) <= 0:
+        if not 0 <= self.port <= _MAX_PORT:
+            raise Misconfigured(f"port is a number from 0 to {_MAX_PORT}, not {self.port}")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
                 raise Misconfigured(f"{name} must be positive, not {getattr(self, name)}")
 
 
@@ -73,8 +80,8 @@ def from_environ(environ: Mapping[str, str], *, redis_url: str) -> Settings:
     """
     return Settings(
         redis_url=redis_url,
-        host=environ.get("RUNCAST_HOST") or environ.get("HOST") or "127.0.0.1",
-        port=_integer(environ, "RUNCAST_PORT", "PORT", default=DEFAULT_PORT),
+        host=_host(environ),
+        port=_integer(environ, "RUNCAST_PORT", "PORT", default=DEFAULT_PORT, least=0, most=_MAX_PORT),
         workers=_integer(environ, "RUNCAST_WORKERS", "WEB_CONCURRENCY", default=1),
         origins=_origins(environ.get("RUNCAST_ALLOWED_ORIGINS", "")),
         retention=_retention(environ.get("RUNCAST_RETENTION", "")),
@@ -82,14 +89,25 @@ def from_environ(environ: Mapping[str, str], *, redis_url: str) -> Settings:
     )
 
 
-def _integer(environ: Mapping[str, str], *names: str, default: int) -> int:
+def _host(environ: Mapping[str, str]) -> str:
+    for name in ("RUNCAST_HOST", "HOST"):
+        host = environ.get(name, "").strip()
+        if re.search(r"[\s/]", host):
+            raise Misconfigured(f"{name} is an address such as 0.0.0.0, ::1 or a host's name, not {host!r}")
+        if host:
+            return host
+    return "127.0.0.1"
+
+
+def _integer(
+    environ: Mapping[str, str], *names: str, default: int, least: int = 1, most: int = 1_000_000_000_000
+) -> int:
     for name in names:
         text = environ.get(name, "").strip()
         if text:
-            try:
-                return int(text)
-            except ValueError:
-                raise Misconfigured(f"{name} is a whole number, not {text!r}") from None
+            if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+                raise Misconfigured(f"{name} is a whole number from {least} to {most}, not {text[:40]!r}")
+            return int(text)
     return default
 
 
@@ -101,7 +119,7 @@ def _origins(text: str) -> Origins:
 
 
 def _retention(text: str) -> Retention:
-    if not text:
+    if not text.strip():
         return Retention()
     try:
         return Retention(finished_seconds=parse_duration(text))

@@ -14,7 +14,7 @@ from gateway.cli.exits import say
 from gateway.cli.serve import address, check_redis, refuse
 from gateway.errors import GatewayError
 from gateway.logs import configure_logging
-from gateway.server.run import run
+from gateway.server.run import listen, run
 from gateway.settings import from_environ
 from gateway.store.embedded import embedded_server, state_directory
 
@@ -38,13 +38,14 @@ def dev(
     with ExitStack() as resources:
         try:
             settings, keys = prepare(resources)
+            listening = resources.enter_context(listen(settings))
         except (GatewayError, AuthError) as error:
             refuse(error)
         say(f"serving at {address(settings)}")
         print(
             instructions(address(settings), mint({"read": {"runs": True}}, keys, expires=_TOKEN_LIFETIME)), flush=True
         )
-        run(create_app(settings, Keyring([keys])), settings)
+        run(create_app(settings, Keyring([keys])), settings, listening)
 
 
 def prepare(resources: ExitStack) -> tuple[Settings, EnvironmentKeys]:
@@ -60,25 +61,29 @@ def prepare(resources: ExitStack) -> tuple[Settings, EnvironmentKeys]:
         url = resources.enter_context(embedded_server(state)).url
     check_redis(url)
     settings = from_environ({"RUNCAST_ALLOWED_ORIGINS": "*", **os.environ}, redis_url=url)
-    return settings, _keys(state)
+    return settings, _keys(state, address(settings))
 
 
-def _keys(state: Path) -> EnvironmentKeys:
+def _keys(state: Path, url: str) -> EnvironmentKeys:
     """Those of the process environment, else the ones that an earlier start left in the state directory, else new."""
     environment = os.environ.get("RUNCAST_ENVIRONMENT", "default")
     secret = os.environ.get("RUNCAST_SECRET_KEY")
     if secret:
         return EnvironmentKeys.of(environment, secret, allow_weak=True)
     file = state / "dev.env"
-    if file.exists():
-        kept = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
-        if kept.get("RUNCAST_ENVIRONMENT") == environment and kept.get("RUNCAST_SECRET_KEY"):
-            return EnvironmentKeys.of(environment, kept["RUNCAST_SECRET_KEY"], allow_weak=True)
-    secret = generate_secret_key()
+    secret = _kept_secret(file, environment) or generate_secret_key()
     state.mkdir(mode=0o700, exist_ok=True)
     file.touch(mode=0o600)
-    file.write_text(f"RUNCAST_SECRET_KEY={secret}\nRUNCAST_ENVIRONMENT={environment}\n")
+    # The URL is for the commands that are run in this directory; it is another one with another --port.
+    file.write_text(f"RUNCAST_SECRET_KEY={secret}\nRUNCAST_ENVIRONMENT={environment}\nRUNCAST_URL={url}\n")
     return EnvironmentKeys.of(environment, secret, allow_weak=True)
+
+
+def _kept_secret(file: Path, environment: str) -> str | None:
+    if not file.exists():
+        return None
+    kept = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+    return kept.get("RUNCAST_SECRET_KEY") if kept.get("RUNCAST_ENVIRONMENT") == environment else None
 
 
 def instructions(url: str, token: str) -> str:

@@ -14,7 +14,7 @@ from gateway.app import create_app
 from gateway.cli.exits import ExitCode, say, stop
 from gateway.errors import GatewayError, Misconfigured
 from gateway.logs import configure_logging
-from gateway.server.run import run, run_workers
+from gateway.server.run import listen, run, run_workers
 from gateway.settings import from_environ
 from gateway.store.embedded import embedded_server, state_directory
 
@@ -46,15 +46,16 @@ def serve(
             os.environ["RUNCAST_REDIS_URL"] = _redis_url(embedded=embedded, resources=resources)
             settings = from_environ(os.environ, redis_url=os.environ["RUNCAST_REDIS_URL"])
             check_redis(settings.redis_url)
+            listening = resources.enter_context(listen(settings))
         except (GatewayError, AuthError) as error:
             refuse(error)
         for warning in keyring.warnings():
             say(f"warning: {warning}")
         say(f"serving at {address(settings)}, {settings.workers} worker(s)")
         if settings.workers == 1:
-            run(create_app(settings, keyring), settings)
+            run(create_app(settings, keyring), settings, listening)
         else:
-            run_workers(settings)
+            run_workers(settings, listening)
 
 
 def _redis_url(*, embedded: bool, resources: ExitStack) -> str:
@@ -78,8 +79,12 @@ def check_redis(url: str) -> None:
             url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_CONNECT_SECONDS
         ) as client:
             version = str(client.info("server")["redis_version"])
-    except ValueError as error:
-        raise Misconfigured(f"RUNCAST_REDIS_URL is not a Redis URL: {error}") from error
+    except ValueError:
+        # Not with the error's text: of a password that is not percent-encoded it quotes a part.
+        raise Misconfigured(
+            "RUNCAST_REDIS_URL is not a Redis URL: it is like redis://user:password@host:6379/0, with every character "
+            "of the password that means something in a URL percent-encoded"
+        ) from None
     except (redis.RedisError, OSError) as error:
         raise Misconfigured(
             f"Redis can't be reached at {without_password(url)}: {error}. "
@@ -90,9 +95,9 @@ def check_redis(url: str) -> None:
 
 
 def without_password(url: str) -> str:
-    """A Redis URL that can be shown."""
+    """A Redis URL that can be shown. (Among its parameters there may be a password too.)"""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def address(settings: Settings) -> str:

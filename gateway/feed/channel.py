@@ -44,6 +44,7 @@ class Channel:
         """Messages may have been missed: until the channel is joined again nobody on it is live."""
         self.joined.clear()
         self.breaks += 1
+        # First: should the server have lost its newest changes, only who was told one of them must begin anew.
         self.last_settled = None
         for group in list(self.groups.values()):
             group.broke()

@@ -99,7 +99,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:  # it is an upgrade otherwise
             # Each request has its own: with pipelining the newest is not the one that is answered.
-            self.cycle.scope["extensions"] = {HANDOVER: partial(self._hand_over, self.cycle)}  # type: ignore[dict-item]
+            cast("Any", self.cycle.scope)["extensions"] = {HANDOVER: partial(self._hand_over, self.cycle)}
             if self.parser.get_http_version() == "1.0":
                 cast("Any", self.cycle).send = _without_chunks(self.cycle)
 
@@ -142,9 +142,9 @@ def _without_chunks(cycle: RequestResponseCycle) -> Send:
     send = cycle.send
 
     async def send_without_chunks(message: ASGIMessage) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 200:
-            if all(name != b"content-length" for name, _ in message["headers"]):
-                cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+        begins = message["type"] == "http.response.start" and message["status"] == 200
+        if begins and all(name != b"content-length" for name, _ in message["headers"]):
+            cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
         await send(cast("Any", message))
 
     return send_without_chunks
@@ -175,6 +175,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         cast("Any", self.scope)["extensions"][HANDOVER] = self._hand_over
         await super().run_asgi()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # by an HTTP response: uvicorn would log that there was none
 
     def _hand_over(self, peer: Peer, limits: SocketLimits) -> None:
         """The handshake is done; from now on frames are read and written without us."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import resource
 import signal
+import socket
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from gateway.errors import Misconfigured
 from gateway.server.protocols import HttpProtocol, WebSocketProtocol
 
 if TYPE_CHECKING:
@@ -55,21 +57,40 @@ def raise_file_limit() -> None:
         _log.warning("at most about %d viewers: the limit of open files is that low (ulimit -Hn)", wanted)
 
 
-def run(app: ASGIApp, settings: Settings) -> None:
+def listen(settings: Settings) -> socket.socket:
+    """
+    The socket that viewers come to; whoever connects from now on is served soon.
+
+    Raises:
+        Misconfigured: When the address can't be had; the text says which, and what to do.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # without Python's own words about the address
+        raise Misconfigured(
+            f"can't listen on {settings.host}:{settings.port}: {reason}. Stop what listens there, or choose another "
+            "address with RUNCAST_HOST and RUNCAST_PORT"
+        ) from error
+
+
+def run(app: ASGIApp, settings: Settings, listening: socket.socket | None = None) -> None:
     """
     Serve *app* in this process until SIGTERM or SIGINT.
 
     Raises:
-        SystemExit: With 0 at the end; with another status when the address can't be listened on, and uvicorn has said
-            why.
+        Misconfigured: Without a *listening* socket, as `listen`.
+        SystemExit: With 0 at the end.
     """
     raise_file_limit()
+    listening = listening or listen(settings)
     # uvicorn stops gently and then raises the signal again, for whoever handled it before. The default would kill us
     # there, with all that our caller still has to close; and to stop when asked to is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     server = uvicorn.Server(server_config(app, settings))
-    server.run()
+    server.run([listening])
     if not server.started:
         raise SystemExit(1)
 
@@ -78,7 +99,7 @@ def _end(number: int, frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def run_workers(settings: Settings) -> None:
+def run_workers(settings: Settings, listening: socket.socket) -> None:
     """
     Serve in `settings.workers` processes, which share the port. Each makes its own app from the process environment.
 
@@ -86,5 +107,4 @@ def run_workers(settings: Settings) -> None:
     """
     raise_file_limit()
     config = server_config("gateway.app:from_environment", settings, factory=True, workers=settings.workers)
-    listening = config.bind_socket()
     Multiprocess(config, sockets=[listening]).run()

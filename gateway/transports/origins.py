@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.errors import BadInput
 
 # scheme://host[:port], the host perhaps with a leading wildcard label (RFC 6454, section 6.2)
-_ORIGIN = re.compile(r"(https?)://((?:\*\.)?[a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", re.IGNORECASE)
+_ORIGIN = re.compile(r"(https?)://((?:\*\.)?[a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Origins:
         Raises:
             BadInput: Naming the entry that is no origin.
         """
-        entries = [entry.strip().rstrip("/") for entry in text.split(",") if entry.strip()]
+        entries = [entry.strip() for entry in text.split(",") if entry.strip()]
         exact, patterns = set(), []
         for entry in entries:
             if entry == "*":
                 continue
-            match = _ORIGIN.fullmatch(entry)
+            match = _ORIGIN.fullmatch(entry.removesuffix("/"))
             if match is None:
                 raise BadInput(f"{entry!r} is not an origin; write https://app.example.com or https://*.example.com")
             if "*" in entry:
@@ -44,7 +44,7 @@ class Origins:
                 port = re.escape(match[3] or "")
                 patterns.append(re.compile(rf"{match[1].lower()}://[a-z0-9-]+(?:\.[a-z0-9-]+)*\.{host}{port}"))
             else:
-                exact.add(entry.lower())
+                exact.add(match[0].lower())
         return cls(frozenset(exact), tuple(patterns), "*" in entries)
 
     def allow(self, origin: str) -> bool:

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from gateway.errors import BadMessage, GatewayError
+from gateway.errors import BadMessage, GatewayError, Unavailable
 from gateway.feed.connection import Connection
 from gateway.runs import FINAL
 from gateway.transports import refusals
@@ -78,9 +78,12 @@ class EventsEndpoint:
         for wish in wishes:
             if wish.feed.kind != "run" or wish.cursor is None:
                 return False
-            page = await self._services.store.read_page(
-                admitted.environment, wish.feed, "", after=0, since=0, columns=("status",), metadata=False
-            )
+            try:
+                page = await self._services.store.read_page(
+                    admitted.environment, wish.feed, "", after=0, since=0, columns=("status",), metadata=False
+                )
+            except Unavailable:
+                return False  # a bare EventSource gives up for ever on a 503; in the stream it is told `stale`
             # With a cursor of an earlier epoch it is told once more, and comes back with one of this epoch.
             ended = page.epoch == wish.cursor.epoch and page.rows and page.rows[0].status in FINAL
             if not ended or page.rows[0].sequence > wish.cursor.sequence:

@@ -25,9 +25,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_gateway(
-    _servers: dict[str, RedisServer], request: pytest.FixtureRequest
-) -> AsyncIterator[Gateway]:
+async def shared_gateway(_servers: dict[str, RedisServer], request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
     name = request.module.__name__.rpartition(".")[2]
     async with running_gateway(
         _servers["valkey"], name, origins=Origins.parse(ORIGINS), feeds_per_connection=20

@@ -90,6 +90,8 @@ class Peer:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 data = await self._reader.read(65536)
+        except TimeoutError:
+            raise AssertionError(f"nothing came, and no end, behind {bytes(self._heard[-200:])!r}") from None
         except OSError:
             data = b""
         self._buffer += data
@@ -162,7 +164,9 @@ class HttpPeer(Peer):
         return data
 
 
-def request(target: str | bytes = "/v1/events", *headers: str | bytes, method: str = "GET", version: str = "1.1") -> bytes:
+def request(
+    target: str | bytes = "/v1/events", *headers: str | bytes, method: str = "GET", version: str = "1.1"
+) -> bytes:
     """A request as it is on the wire; nothing is checked or escaped."""
     lines = [f"{method} ".encode() + _bytes(target) + f" HTTP/{version}".encode(), b"Host: localhost"]
     return b"\r\n".join([*lines, *map(_bytes, headers), b"", b""])
@@ -232,7 +236,8 @@ class WebSocketPeer(HttpPeer):
         while True:
             try:
                 head, size = await self.take(2)
-                assert head & 0x70 == 0 and size < 128, "a frame with reserved bits, or masked"
+                assert head & 0x70 == 0, "a frame with reserved bits"
+                assert size < 128, "a masked frame"
                 if size == 126:
                     (size,) = struct.unpack("!H", await self.take(2))
                 elif size == 127:
@@ -261,7 +266,8 @@ class WebSocketPeer(HttpPeer):
     async def error(self) -> dict[str, Any]:
         """The next message, which must be an error that people can read."""
         error = await self.message("error")
-        assert error["message"] and isinstance(error["retry"], bool)
+        assert error["message"]
+        assert isinstance(error["retry"], bool)
         return error
 
     async def end(self) -> Closed:

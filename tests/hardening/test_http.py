@@ -75,7 +75,9 @@ async def test_a_query_that_is_wrong_is_answered_with_a_problem(gateway: Gateway
 async def test_a_query_with_odd_but_possible_names_is_a_stream(gateway: Gateway) -> None:
     """Escapes, repetitions and odd characters are names like any others, and each feed comes once."""
     peer = await gateway.http()
-    peer.send(request("/v1/events?run=r%&run=r%25&run=%2A&tags=%F0%9F%98%80,b&tag=b,%F0%9F%98%80&all=", gateway.bearer()))
+    peer.send(
+        request("/v1/events?run=r%&run=r%25&run=%2A&tags=%F0%9F%98%80,b&tag=b,%F0%9F%98%80&all=", gateway.bearer())
+    )
 
     status, _ = await peer.head()
 
@@ -87,7 +89,7 @@ async def test_a_query_with_odd_but_possible_names_is_a_stream(gateway: Gateway)
     assert {data["feed"] for kind, data in events(told) if kind == "snapshot"} == feeds
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/events/x", "/v1/ws", "/%2e%2e/etc", "/v1/eventſ".encode()])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/events/x", "/v1/ws", "/%2e%2e/etc", b"/v1/event\xc5\xbf"])
 async def test_a_path_without_anything_is_a_problem(gateway: Gateway, path: str | bytes) -> None:
     """404 as problem+json, for every path that is not ours; raw bytes in a path are no request at all."""
     answer = await ask(gateway, path, GOOD_ORIGIN)
@@ -307,11 +309,14 @@ async def test_a_handshake_with_too_long_a_header_is_refused(gateway: Gateway) -
 
 
 BAD_HANDSHAKES = {
-    "another version": (request("/v1/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8"), 400),
+    "another version": (
+        request("/v1/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8"),
+        400,
+    ),
     "no key": (request("/v1/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"), 400),
     "a short key": (upgrade().replace(b"AAAAAAAAAAAAAAAAAAAAAA==", b"AAAA"), 400),
     "two keys": (upgrade("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="), 400),
-    "another path": (upgrade(target="/v1/events?run=r"), 403),
+    "another path": (upgrade(target="/v1/events?run=r"), 404),
     "a POST": (upgrade().replace(b"GET", b"POST"), 405),
     "chunks": (upgrade("Transfer-Encoding: chunked"), 400),
     "another protocol": (request("/v1/ws", "Connection: Upgrade", "Upgrade: h2c"), 404),
@@ -387,7 +392,7 @@ BEHIND = {
 async def test_what_is_asked_behind_a_stream_is_not_answered_and_does_not_disturb_it(
     gateway: Gateway, name: str
 ) -> None:
-    """A stream never ends, so what comes behind it in the same segment waits for ever; it stays whole chunk by chunk."""
+    """A stream never ends, so what comes behind it in the same segment waits for ever; the stream stays whole."""
     gateway.publish("run_3")
     peer = await gateway.http()
 
@@ -485,4 +490,5 @@ async def test_a_viewer_that_does_not_wait_for_the_answer_to_a_bad_handshake_is_
 
     peer.send(upgrade(target="/nothing") + say({"type": "subscribe", "run": "run_1"}) + frame(0x9))
 
-    assert (await peer.head())[0] == 403
+    assert (await peer.answer()).problem["code"] == "not_found"
+    assert await peer.take_all() == b""

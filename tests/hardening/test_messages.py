@@ -1,4 +1,4 @@
-"""WebSocket messages that are not of the protocol: each gets an error that says what is wrong, and the socket goes on."""
+"""WebSocket messages that are not of the protocol: each is answered with what is wrong, and the socket goes on."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ BAD: dict[str, tuple[object, str, str]] = {
     "a cursor of 60,000 characters": (subscribe(run="r", cursor="1" * 60_000), "bad_cursor", "cursor"),
     "a cursor with a newline": (subscribe(run="r", cursor="64f3a1c0b2d41-1\n"), "bad_cursor", "cursor"),
     "a cursor with a NUL": (subscribe(run="r", cursor="64f3a1c0b2d41-1\0"), "bad_cursor", "cursor"),
-    "a cursor with other digits": (subscribe(run="r", cursor="64f3a1c0b2d41-١"), "bad_cursor", "cursor"),
+    "a cursor with other digits": (subscribe(run="r", cursor="64f3a1c0b2d41-\u0661"), "bad_cursor", "cursor"),
     "capital letters in a cursor": (subscribe(run="r", cursor="64F3A1C0B2D41-1"), "bad_cursor", "cursor"),
 }
 
@@ -144,7 +144,21 @@ async def test_a_message_that_is_wrong_is_answered_and_the_next_is_worked_on(gat
 
 
 #: Names with characters that mean something to Redis, to JSON or to a pattern, and are names all the same.
-ODD_NAMES = ["{}", "*", "run:run:1", "a}b{c", "{default}", "?[a-z]", "%00", "$.path", "../../x", "é", "😀", "'; --", "\x85"]
+ODD_NAMES = [
+    "{}",
+    "*",
+    "run:run:1",
+    "a}b{c",
+    "{default}",
+    "?[a-z]",
+    "%00",
+    "$.path",
+    "../../x",
+    "é",
+    "😀",
+    "'; --",
+    "\x85",
+]
 
 
 @pytest.mark.parametrize("kind", ["run", "tag", "batch", "task"])
@@ -188,14 +202,21 @@ async def _cursor(peer: WebSocketPeer, run: str) -> str:
 
 
 async def test_a_crafted_cursor_gets_a_fresh_snapshot(gateway: Gateway) -> None:
-    """A cursor from the future, of another environment, or of an epoch that never was, hides nothing and shows no more."""
+    """A cursor from the future, of another environment, or of an epoch that never was hides nothing."""
     gateway.publish("known")
     peer, stranger = await gateway.viewer(), await gateway.websocket()
     await stranger.open(gateway.bearer(keys=gateway.others))
     await stranger.message("welcome")
     epoch, _, sequence = (await _cursor(peer, "known")).partition("-")
     elsewhere = await _cursor(stranger, "known")
-    crafted = [f"{epoch}-{int(sequence) + 1000}", f"{epoch}-{'9' * 16}", elsewhere, f"{'f' * 16}-1", "0-0", f"1-{sequence}"]
+    crafted = [
+        f"{epoch}-{int(sequence) + 1000}",
+        f"{epoch}-{'9' * 16}",
+        elsewhere,
+        f"{'f' * 16}-1",
+        "0-0",
+        f"1-{sequence}",
+    ]
 
     for cursor in crafted:
         peer.send(say(subscribe(run="known", cursor=cursor)))

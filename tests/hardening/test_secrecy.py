@@ -1,4 +1,4 @@
-"""What a gateway says of its viewers, in its log and on its standard error: never a token, a secret key or a password."""
+"""What a gateway says in its log and on its standard error: never a token, a secret key or a password."""
 
 from __future__ import annotations
 

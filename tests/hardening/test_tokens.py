@@ -201,7 +201,13 @@ async def test_a_token_opens_only_what_its_scopes_name(gateway: Gateway, name: s
     """A scope with an empty part, or of a form that means nothing, opens no feed on any transport."""
     gateway.publish("run_1", tags=["customer"])
     token = crafted(gateway, scopes=NOTHING[name])
-    feeds = [{"run": "run_1"}, {"tags": ["customer"]}, {"batch": "batch_1"}, {"task": "task"}, {"all": True}]
+    feeds: list[dict[str, Any]] = [
+        {"run": "run_1"},
+        {"tags": ["customer"]},
+        {"batch": "batch_1"},
+        {"task": "task"},
+        {"all": True},
+    ]
     peer = await gateway.websocket()
     await peer.open(f"Authorization: Bearer {token}")
     await peer.message("welcome")

@@ -27,7 +27,8 @@ STAGES = ("connected", "asking", "asked", "answered", "told", "all")
 def websocket_request(token: str, run: str) -> bytes:
     head = (
         "GET /v1/ws HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n"
     )
     wish = Frame(Opcode.TEXT, json.dumps({"type": "subscribe", "run": run}).encode())
     return head.encode() + wish.serialize(mask=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from auth import Keyring
+from auth import EnvironmentKeys, Keyring
 from gateway.app import create_app
 from gateway.server.run import server_config
 from gateway.settings import Settings
@@ -19,7 +19,7 @@ from tests.journeys.model import PATIENCE_SECONDS
 from tests.redis_server import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.feed.hub import Hub
     from gateway.transports.viewing import Services
@@ -62,16 +62,19 @@ class Inside:
 
 
 @contextlib.asynccontextmanager
-async def serving(redis_url: str, *, plain: bool = False, **options: Any) -> AsyncIterator[Inside]:
+async def serving(
+    redis_url: str, *, plain: bool = False, keys: Sequence[EnvironmentKeys] = (KEYS,), **options: Any
+) -> AsyncIterator[Inside]:
     """
     Serve for the duration of the block.
 
     Args:
+        keys: Of the environments that are served.
         plain: With uvicorn's standard protocol classes, as anybody would run an ASGI app.
         options: Of Settings.
     """
     settings = Settings(redis_url=redis_url, port=free_port(), **options)
-    app: Any = create_app(settings, Keyring([KEYS]))
+    app: Any = create_app(settings, Keyring(keys))
     standard = uvicorn.Config(app, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     server = uvicorn.Server(standard if plain else server_config(app, settings))
     task = asyncio.create_task(server.serve())

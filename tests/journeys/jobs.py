@@ -56,7 +56,8 @@ class Jobs:
             self.say(run, status)
 
     def _send(self, command: Command) -> Any:
+        execute: Any = self._client.execute_command  # which has no types
         try:
-            return self._client.execute_command(*command)
+            return execute(*command)
         except redis.exceptions.NoScriptError:
-            return self._client.execute_command(*whole(command))
+            return execute(*whole(command))

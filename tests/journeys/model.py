@@ -72,6 +72,16 @@ class Model:
         """Wait until every feed that was told of is caught up."""
         await self.until(lambda: self.complete and all(self.complete.values()), "a complete snapshot")
 
+    async def until_state(self, *states: str) -> None:
+        """Wait until the last heartbeats said *states*."""
+        await self.until(lambda: tuple(self.states[-len(states) :]) == states, " and ".join(states))
+
+    async def until_empty(self) -> None:
+        await self.until(lambda: not self.runs, "an empty snapshot")
+
+    async def until_metadata(self, run: str, key: str, value: object) -> None:
+        await self.until(lambda: self.runs[run].get("metadata", {}).get(key) == value, f"{key} {value} of {run}")
+
     def status(self, run: str) -> str | None:
         return self.runs.get(run, {}).get("status")
 

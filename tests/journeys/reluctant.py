@@ -16,7 +16,7 @@ from websockets.uri import parse_uri
 from tests.journeys.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 #: What the kernel takes for a viewer that does not read; more than this counts as taken.
@@ -33,10 +33,10 @@ class Wire(Protocol):
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]: ...
 
+
 class WebSocketWire:
-    def __init__(self, url: str, token: str, feed: dict[str, Any]) -> None:
+    def __init__(self, url: str, token: str, feed: Mapping[str, object]) -> None:
         self._protocol = ClientProtocol(parse_uri(f"{url.replace('http', 'ws', 1)}/v1/ws"), max_size=None)
-        self._protocol.logger.disabled = True
         self._token, self._feed = token, feed
 
     def opening(self) -> bytes:
@@ -57,11 +57,11 @@ class WebSocketWire:
 
 
 class EventsWire:
-    def __init__(self, url: str, token: str, feed: dict[str, Any]) -> None:
+    def __init__(self, url: str, token: str, feed: Mapping[str, object]) -> None:
         self._http = h11.Connection(h11.CLIENT)
         self._host = urlsplit(url).netloc
         self._query = urlencode({**feed, "token": token})
-        self._text = b""
+        self._text = bytearray()
 
     def opening(self) -> bytes:
         request = h11.Request(method="GET", target=f"/v1/events?{self._query}", headers=[("Host", self._host)])
@@ -71,12 +71,15 @@ class EventsWire:
         return b""
 
     def messages(self, data: bytes) -> Iterator[dict[str, Any]]:
+        searched = max(0, len(self._text) - 1)  # an event may be large, and come in small pieces
         self._http.receive_data(data)
         while (event := self._http.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
             if isinstance(event, h11.Data):
-                self._text += bytes(event.data)
+                self._text += event.data
             elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
                 break
+        if self._text.find(b"\n\n", searched) < 0:
+            return
         *events, self._text = self._text.split(b"\n\n")
         for text in events:
             for line in text.splitlines():

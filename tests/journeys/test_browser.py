@@ -75,9 +75,7 @@ async def test_a_run_moves_to_its_end(page: Page, gateway: GatewayProcess, jobs:
     assert (await seen(page, "websocket", "true"))["protocol"] == "runcast.v1"
 
 
-async def test_a_page_survives_a_killed_gateway(
-    page: Page, gateway: GatewayProcess, jobs: Jobs, allowed: str
-) -> None:
+async def test_a_page_survives_a_killed_gateway(page: Page, gateway: GatewayProcess, jobs: Jobs, allowed: str) -> None:
     """The browser's own reconnecting and our cursors: no status is missed, and nothing comes anew."""
     jobs.create("run_1")
     await follow(page, allowed, gateway)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import psutil
 
+from auth import EnvironmentKeys, generate_secret_key, mint
 from gateway.feed.connection import Connection
 from gateway.feed.follower import Follower
 from gateway.feed.group import Group
@@ -90,7 +91,7 @@ async def test_viewers_that_come_and_go_leave_nothing(own_redis: RedisServer, jo
 
 
 async def test_viewers_that_return_together_are_all_served(own_redis: RedisServer, jobs: Jobs) -> None:
-    """Hundreds ask at once what needs a look at a run: whether it carries a tag, whether it has ended. None is refused."""
+    """Hundreds ask at once what needs a look at a run (has it the tag, has it ended?), and none of them is refused."""
     jobs.create("run_1", tags=["a"])
     by_tag = token("read:tags:a")
     async with serving(own_redis.url) as inside, httpx2.AsyncClient(trust_env=False, timeout=30) as client:
@@ -110,26 +111,42 @@ async def test_viewers_that_return_together_are_all_served(own_redis: RedisServe
         assert gateway_connections(own_redis) <= REDIS_CONNECTIONS
 
 
+async def test_many_environments_share_the_connections(own_redis: RedisServer) -> None:
+    """Each environment's canaries come, however many there are: who sends many at once waits, and none is dropped."""
+    keys = [EnvironmentKeys.of(f"tenant_{number}", generate_secret_key()) for number in range(20)]
+    async with serving(own_redis.url, keys=keys) as inside, AsyncExitStack() as watching:
+        for tenant in keys:
+            credential = mint("read:runs", tenant)
+            await watching.enter_async_context(WebSocketViewer(inside.url, credential, {"all": True}))
+        environments = inside.hub._environments
+        await until(lambda: len(environments) == len(keys), "all viewers")
+        await until(lambda: all(known.settled for known in environments.values()), "all canaries")
+        assert gateway_connections(own_redis) <= REDIS_CONNECTIONS
+
+
 async def test_attempts_to_connect_leave_nothing(
     own_redis: RedisServer, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A subscription that nobody answered is closed before the next is tried."""
     monkeypatch.setattr("gateway.store.subscription._CONNECT_SECONDS", 0.2)
-    async with Proxy(own_redis.port) as proxy, serving(proxy.url) as inside:
-        async with WebSocketViewer(inside.url, token(), {"all": True}) as viewer:
-            await viewer.model.until_live()
-            before = proxy.connections
-            proxy.fall_silent()
-            await proxy.refuse()  # what there is breaks, and what comes is silent
-            await proxy.accept()
-            await until(lambda: proxy.connections > before + 4, "more attempts")
-            proxy.speak()
-            jobs.live("run_1")
-            await viewer.model.until_status("run_1", "COMPLETED")
-            await until(lambda: gateway_connections(own_redis) <= REDIS_CONNECTIONS, "few connections")
-            with own_redis.client() as client:
-                names = [found["name"] for found in client.client_list()]
-            assert names.count(SUBSCRIPTION.decode()) == 1
+    async with (
+        Proxy(own_redis.port) as proxy,
+        serving(proxy.url) as inside,
+        WebSocketViewer(inside.url, token(), {"all": True}) as viewer,
+    ):
+        await viewer.model.until_live()
+        before = proxy.connections
+        proxy.fall_silent()
+        await proxy.refuse()  # what there is breaks, and what comes is silent
+        await proxy.accept()
+        await until(lambda: proxy.connections > before + 4, "more attempts")
+        proxy.speak()
+        jobs.live("run_1")
+        await viewer.model.until_status("run_1", "COMPLETED")
+        await until(lambda: gateway_connections(own_redis) <= REDIS_CONNECTIONS, "few connections")
+        with own_redis.client() as client:
+            names = [found["name"] for found in client.client_list()]
+        assert names.count(SUBSCRIPTION.decode()) == 1
 
 
 async def test_a_proxy_that_speaks_an_older_http(own_redis: RedisServer, jobs: Jobs) -> None:

@@ -28,13 +28,6 @@ def gateway(own_redis: RedisServer, tmp_path: Path) -> Iterator[GatewayProcess]:
         yield gateway
 
 
-async def resumed(viewers: tuple[Viewer, ...]) -> None:
-    """Wait until each viewer is caught up on a new connection."""
-    for viewer in viewers:
-        await viewer.model.until(lambda viewer=viewer: viewer.connections > 1, "another connection")
-        await viewer.model.until_live()
-
-
 async def test_a_killed_gateway_loses_nothing(gateway: GatewayProcess, jobs: Jobs) -> None:
     """A gateway dies and is started again: viewers resume with their cursors, and are told what they missed."""
     for number in range(3):
@@ -47,7 +40,8 @@ async def test_a_killed_gateway_loses_nothing(gateway: GatewayProcess, jobs: Job
         jobs.say("run_0", "EXECUTING")
         jobs.live("run_late")
         await asyncio.to_thread(gateway.start)
-        await resumed(viewers)
+        for viewer in viewers:
+            await viewer.until_back()
         jobs.say("run_0", "COMPLETED")
         for viewer in viewers:
             await viewer.model.until_status("run_0", "COMPLETED")
@@ -75,7 +69,12 @@ async def test_a_stopped_gateway_sends_viewers_away_politely(gateway: GatewayPro
 
 @pytest.mark.parametrize(("first", "second"), [(WebSocketViewer, EventsViewer), (EventsViewer, WebSocketViewer)])
 async def test_a_cursor_moves(
-    gateway: GatewayProcess, own_redis: RedisServer, jobs: Jobs, tmp_path: Path, first: type[Viewer], second: type[Viewer]
+    gateway: GatewayProcess,
+    own_redis: RedisServer,
+    jobs: Jobs,
+    tmp_path: Path,
+    first: type[Viewer],
+    second: type[Viewer],
 ) -> None:
     """A cursor of one gateway and transport works on another gateway and the other transport."""
     jobs.create("run_1")
@@ -102,14 +101,14 @@ async def test_redis_restarts_with_its_data(
     async with watching(gateway, token(), ALL) as viewers:
         own_redis.stop(kill=kill)
         for viewer in viewers:
-            await viewer.model.until(lambda viewer=viewer: viewer.model.states[-1:] == ["stale"], "stale")
+            await viewer.model.until_state("stale")
         assert (await gateway.until_ready(status=503))["checks"]["redis"] != "ok"
         own_redis.start()
         for status in LIFE[1:]:
             jobs.say("run_1", status)
         for viewer in viewers:
             await viewer.model.until_status("run_1", "COMPLETED")
-            await viewer.model.until(lambda viewer=viewer: viewer.model.states[-1:] == ["live"], "live")
+            await viewer.model.until_state("live")
             assert viewer.model.replacements == 1
             assert viewer.connections == 1
             assert_lives(viewer, ["run_1"], LIFE)
@@ -127,7 +126,7 @@ async def test_redis_loses_its_data(gateway: GatewayProcess, own_redis: RedisSer
         jobs.create("run_2")
         for viewer in viewers:
             await viewer.model.until_status("run_2", "QUEUED")
-            await viewer.model.until(lambda viewer=viewer: viewer.model.states[-1:] == ["live"], "live")
+            await viewer.model.until_state("live")
             assert viewer.model.runs.keys() == {"run_2"}
             assert viewer.model.replacements == 2
             assert viewer.cursor_now.partition("-")[0] != before.partition("-")[0]
@@ -146,7 +145,7 @@ async def test_redis_loses_its_data_while_nobody_writes(
         own_redis.lose_data()
         own_redis.start()
         for viewer in viewers:
-            await viewer.model.until(lambda viewer=viewer: not viewer.model.runs, "an empty snapshot")
+            await viewer.model.until_empty()
             assert viewer.model.replacements == 2
 
 
@@ -159,7 +158,7 @@ def subscriptions(server: RedisServer) -> list[str]:
 async def told_again_that_all_is_live(viewers: tuple[Viewer, ...]) -> None:
     """Wait until each viewer was told that what it has may be old, and then that it is not; on one connection."""
     for viewer in viewers:
-        await viewer.model.until(lambda viewer=viewer: viewer.model.states[-2:] == ["stale", "live"], "stale, live")
+        await viewer.model.until_state("stale", "live")
         assert viewer.connections == 1
         assert viewer.model.replacements == 1
 
@@ -241,8 +240,9 @@ async def test_a_silent_network(
     async with watching(distant_gateway, token(), ALL) as viewers:
         proxy.fall_silent()
         jobs.live("run_2")
-        for viewer in viewers:
-            await viewer.model.until(lambda viewer=viewer: viewer.model.states[-1:] == ["stale"], "stale", seconds=5)
+        async with asyncio.timeout(5):
+            for viewer in viewers:
+                await viewer.model.until_state("stale")
         await distant_gateway.until_ready(status=503)
         proxy.speak()
         await told_again_that_all_is_live(viewers)
@@ -259,13 +259,19 @@ async def test_redis_out_of_reach(distant_gateway: GatewayProcess, proxy: Proxy,
     async with watching(distant_gateway, token(), ALL) as viewers:
         await proxy.refuse()
         for viewer in viewers:
-            await viewer.model.until(lambda viewer=viewer: viewer.model.states[-1:] == ["stale"], "stale")
+            await viewer.model.until_state("stale")
         await distant_gateway.until_ready(status=503)
         jobs.live("run_2")
-        async with WebSocketViewer(distant_gateway, token(), ALL) as newcomer:
-            await newcomer.model.until(lambda: newcomer.model.said, "a welcome")
+        async with (
+            WebSocketViewer(distant_gateway, token(), ALL) as newcomer,
+            EventsViewer(distant_gateway, token(), {"run": "run_2"}, viewers[1].cursor_now) as returning,
+        ):
+            for viewer in (newcomer, returning):
+                await viewer.model.until_state("stale")
             await proxy.accept()
             await newcomer.model.until_status("run_2", "COMPLETED")
+            await returning.model.until_status("run_2", "COMPLETED")
+            assert 503 not in returning.endings  # on which an EventSource would give up for ever
         await told_again_that_all_is_live(viewers)
         for viewer in viewers:
             await viewer.model.until_status("run_2", "COMPLETED")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.journeys import plenty
 from tests.journeys.gateway_process import token
 from tests.journeys.in_process import Inside, serving, until
 from tests.journeys.jobs import LIFE, Jobs
-from tests.journeys.reluctant import WIRES, ReluctantViewer
+from tests.journeys.reluctant import WIRES
 from tests.journeys.viewers import VIEWERS, WebSocketViewer, assert_lives, watching
 
 if TYPE_CHECKING:
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 ALL = {"all": True}
-QUERY = {"websocket": ALL, "events": {"all": "true"}}
-BLOB = "x" * 100_000
 
 
 @pytest.fixture
@@ -69,50 +69,35 @@ async def test_a_response_ends_with_its_run(inside: Inside, jobs: Jobs) -> None:
 @pytest.mark.parametrize("transport", WIRES)
 async def test_a_slow_viewer(inside: Inside, jobs: Jobs, transport: str) -> None:
     """It is not fed beyond the limit, catches up when it reads again, and saw every status; fast ones feel nothing."""
-    jobs.create("run_1")
-    jobs.create("run_2")
-    wire = WIRES[transport](inside.url, token(), QUERY[transport])
-    async with WebSocketViewer(inside.url, token(), ALL) as fast, ReluctantViewer(wire, inside.port) as slow:
-        while not slow.model.complete.get("all"):
-            await slow.read()
+    plenty.create(jobs)
+    async with (
+        WebSocketViewer(inside.url, token(), ALL) as fast,
+        plenty.reluctant(transport, inside.port, token()) as slow,
+    ):
+        await slow.read_until(lambda: slow.model.complete.get("all"))
         await fast.model.until_live()
         reading = asyncio.create_task(slow.read_slowly(bytes_per_second=20_000))
-        await tell_much(jobs, fast, ticks=100)
+        await plenty.tell(jobs, [fast.model], ticks=100)
         reading.cancel()
         assert inside.hub.statistics.fell_behind >= 1
         await slow.read_until(lambda: slow.model.runs["run_1"]["metadata"].get("tick") == 99)
-        await slow.read_until(lambda: slow.model.status("run_2") == "COMPLETED")
         assert slow.model.statuses["run_2"] == list(LIFE)
         assert slow.model.counts["update"] < 100
-        assert fast.model.counts["update"] == 103
-
-
-async def tell_much(jobs: Jobs, fast: WebSocketViewer, *, ticks: int) -> None:
-    statuses = dict(zip((25, 50, 75), LIFE[1:], strict=True))
-    for tick in range(ticks):
-        jobs.say("run_1", set={"tick": tick, "blob": f"{tick}{BLOB}"})
-        if tick in statuses:
-            jobs.say("run_2", statuses[tick])
-        if tick % 2 or tick == ticks - 1:
-            await fast.model.until(
-                lambda tick=tick: fast.model.runs["run_1"].get("metadata", {}).get("tick") == tick, f"tick {tick}"
-            )
+        assert fast.model.counts["update"] == 100 + len(plenty.STATUSES)
 
 
 @pytest.mark.parametrize("transport", WIRES)
 async def test_a_viewer_that_reads_nothing(inside: Inside, jobs: Jobs, transport: str) -> None:
     """When it took nothing for a while the hub lets go of it."""
-    jobs.create("run_1")
-    wire = WIRES[transport](inside.url, token(), QUERY[transport])
-    async with ReluctantViewer(wire, inside.port) as viewer:
-        while not viewer.model.complete.get("all"):
-            await viewer.read()
+    plenty.create(jobs)
+    async with plenty.reluctant(transport, inside.port, token()) as viewer:
+        await viewer.read_until(lambda: viewer.model.complete.get("all"))
         async with asyncio.timeout(30):
-            tick = 0
-            while inside.viewers:
-                tick += 1
-                jobs.say("run_1", set={"blob": f"{tick}{BLOB}"})
+            for tick in itertools.count():
+                plenty.tell_tick(jobs, tick)
                 await asyncio.sleep(0.01)
+                if not inside.viewers:
+                    break
 
 
 async def test_refusals(inside: Inside) -> None:

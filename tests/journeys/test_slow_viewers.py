@@ -1,14 +1,16 @@
-"""Viewers that take little or nothing: others don't feel it, memory is bounded, and what they see in the end is true."""
+"""Viewers that take little or nothing: others do not feel it, memory is bounded, what they see in the end is true."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.journeys import plenty
 from tests.journeys.gateway_process import GatewayProcess, running_gateway, token
 from tests.journeys.in_process import serving, until
 from tests.journeys.jobs import LIFE, Jobs
@@ -21,34 +23,10 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 ALL = {"all": True}
-QUERY = {"websocket": ALL, "events": {"all": "true"}}
-BLOB = "x" * 100_000
 #: 30 MB: far more than the kernel's buffers and ours take.
 TICKS = 300
 #: What the gateway may grow by meanwhile. Without a bound it would be all of it, for each slow viewer.
 GROWTH_BYTES = 12_000_000
-
-
-def reluctant(transport: str, port: int, credential: str) -> ReluctantViewer:
-    url = f"http://127.0.0.1:{port}"
-    return ReluctantViewer(WIRES[transport](url, credential, QUERY[transport]), port)
-
-
-async def tell_much(jobs: Jobs, fast: list[Viewer], *, ticks: int = TICKS) -> None:
-    """Progress of one run and the life of another, no faster than *fast* viewers take it."""
-    statuses = dict(zip(range(ticks // 4, ticks, ticks // 4), LIFE[1:], strict=True))
-    for tick in range(ticks):
-        jobs.say("run_1", set={"tick": tick, "blob": f"{tick}{BLOB}"})
-        if tick in statuses:
-            jobs.say("run_2", statuses[tick])
-        if tick % 2 or tick == ticks - 1:
-            for viewer in fast:
-                await viewer.model.until(lambda viewer=viewer, tick=tick: tick_of(viewer) == tick, f"tick {tick}")
-
-
-def tick_of(viewer: Viewer) -> int:
-    tick: int = viewer.model.runs["run_1"].get("metadata", {}).get("tick", -1)
-    return tick
 
 
 @pytest.mark.parametrize("transport", WIRES)
@@ -59,17 +37,15 @@ async def test_a_slow_viewer_among_fast_ones(
     Fast viewers get everything while one reads 1 KB/s. That one gets fewer intermediate values and every status, and
     once it reads it has the truth.
     """
-    for run in ("run_1", "run_2"):
-        jobs.create(run)
+    plenty.create(jobs)
     with running_gateway(tmp_path / "gateway.log", own_redis.url) as gateway:
         async with AsyncExitStack() as watching:
             fast: list[Viewer] = [
                 await watching.enter_async_context(kind(gateway, token(), ALL))
                 for kind in (WebSocketViewer, WebSocketViewer, EventsViewer)
             ]
-            slow = await watching.enter_async_context(reluctant(transport, gateway.port, token()))
-            while not slow.model.complete.get("all"):
-                await slow.read()
+            slow = await watching.enter_async_context(plenty.reluctant(transport, gateway.port, token()))
+            await slow.read_until(lambda: slow.model.complete.get("all"))
             for viewer in fast:
                 await viewer.model.until_live()
             await follow_slowly(gateway, jobs, fast, slow)
@@ -78,11 +54,11 @@ async def test_a_slow_viewer_among_fast_ones(
 async def follow_slowly(gateway: GatewayProcess, jobs: Jobs, fast: list[Viewer], slow: ReluctantViewer) -> None:
     before = gateway.memory
     reading = asyncio.create_task(slow.read_slowly())
-    await tell_much(jobs, fast)
+    await plenty.tell(jobs, [viewer.model for viewer in fast], ticks=TICKS)
     reading.cancel()
     assert gateway.memory - before < GROWTH_BYTES
     for viewer in fast:
-        assert viewer.model.counts["update"] == TICKS + len(LIFE) - 1
+        assert viewer.model.counts["update"] == TICKS + len(plenty.STATUSES)
         assert viewer.connections == 1
         assert_lives(viewer, ["run_2"], LIFE)
     assert slow.model.status("run_2") == "QUEUED"
@@ -96,35 +72,39 @@ async def follow_slowly(gateway: GatewayProcess, jobs: Jobs, fast: list[Viewer],
 @pytest.mark.parametrize("transport", WIRES)
 async def test_a_viewer_that_reads_nothing(own_redis: RedisServer, jobs: Jobs, transport: str) -> None:
     """It is fed up to the limit and no further, and let go when it took nothing for a while; others go on."""
-    for run in ("run_1", "run_2"):
-        jobs.create(run)
-    async with serving(own_redis.url, stuck_seconds=1.0, unsent_limit_bytes=500_000) as inside:
-        async with WebSocketViewer(inside.url, token(), ALL) as fast:
-            await fast.model.until_live()
-            async with reluctant(transport, inside.port, token()):
-                await until(lambda: inside.viewers == 2, "its subscription")
-                await tell_much(jobs, [fast], ticks=100)
-                assert inside.hub.statistics.fell_behind == 1
-                await until(lambda: inside.viewers == 1, "its end")
-            jobs.say("run_1", "COMPLETED")
-            await fast.model.until_status("run_1", "COMPLETED")
-            assert fast.connections == 1
+    plenty.create(jobs)
+    async with (
+        serving(own_redis.url, stuck_seconds=1.0, unsent_limit_bytes=500_000) as inside,
+        WebSocketViewer(inside.url, token(), ALL) as fast,
+    ):
+        await fast.model.until_live()
+        async with plenty.reluctant(transport, inside.port, token()):
+            await until(lambda: inside.viewers == 2, "its subscription")
+            await plenty.tell(jobs, [fast.model], ticks=100)
+            assert inside.hub.statistics.fell_behind == 1
+            await until(lambda: inside.viewers == 1, "its end")
+        jobs.say("run_1", "COMPLETED")
+        await fast.model.until_status("run_1", "COMPLETED")
+        assert fast.connections == 1
 
 
 @pytest.mark.parametrize("transport", WIRES)
-async def test_goodbye_to_a_viewer_that_reads_nothing(own_redis: RedisServer, jobs: Jobs, transport: str) -> None:
+async def test_goodbye_to_a_viewer_that_reads_nothing(
+    own_redis: RedisServer, jobs: Jobs, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A token ends what it opened even when nobody reads the goodbye: the socket does not stay for ever."""
-    jobs.create("run_1")
-    limits = {"stuck_seconds": 1.0, "unsent_limit_bytes": 100_000_000}  # so that nothing but the token ends it
-    async with serving(own_redis.url, **limits) as inside:
-        async with reluctant(transport, inside.port, token(expires=time.time() + 2)) as viewer:
-            await until(lambda: inside.viewers == 1, "its subscription")
-            while not viewer.model.complete.get("all"):
-                await viewer.read()
-            for tick in range(200):
-                jobs.say("run_1", set={"blob": f"{tick}{BLOB}"})
-            await until(lambda: not inside.server.server_state.connections, "its end")
-            assert inside.viewers == 0
+    monkeypatch.setattr("gateway.server.handover._CLOSE_SECONDS", 0.5)
+    plenty.create(jobs)
+    async with (
+        # A limit so high that nothing but the token ends it.
+        serving(own_redis.url, unsent_limit_bytes=100_000_000) as inside,
+        plenty.reluctant(transport, inside.port, token(expires=time.time() + 2)) as viewer,
+    ):
+        await viewer.read_until(lambda: viewer.model.complete.get("all"))
+        for tick in range(200):
+            plenty.tell_tick(jobs, tick)
+        await until(lambda: not inside.server.server_state.connections, "its end")
+        assert inside.viewers == 0
 
 
 async def test_a_slow_viewer_sees_the_end_of_its_run(
@@ -133,13 +113,15 @@ async def test_a_slow_viewer_sees_the_end_of_its_run(
     """A response that is over is not cut while somebody still reads it: what is unsent may be the end of the run."""
     monkeypatch.setattr("gateway.server.handover._CLOSE_SECONDS", 0.2)
     jobs.create("run_1")
-    async with serving(own_redis.url) as inside:
+    async with serving(own_redis.url, unsent_limit_bytes=100_000_000) as inside:  # so that all of it is unsent at once
         wire = EventsWire(inside.url, token(), {"run": "run_1"})
         async with ReluctantViewer(wire, inside.port) as viewer:
-            while not viewer.model.complete.get("run:run_1"):
-                await viewer.read()
-            jobs.say("run_1", "COMPLETED", columns={"output": "x" * 2_000_000})
-            async with asyncio.timeout(30):
-                while await viewer.read():
-                    await asyncio.sleep(0.002)
+            await viewer.read_until(lambda: viewer.model.complete.get("run:run_1"))
+            jobs.say("run_1", "COMPLETED", columns={"output": "x" * 9_000_000})
+            async with asyncio.timeout(60):
+                for count in itertools.count():
+                    if not await viewer.read():
+                        break
+                    if count % 100 == 0:
+                        await asyncio.sleep(0.02)
             assert viewer.model.ends == [("run:run_1", "COMPLETED")]

@@ -78,9 +78,7 @@ async def test_a_renewed_token_goes_on_without_a_gap(gateway: GatewayProcess, jo
         while time.time() < ends + 1.5:  # beyond the end of the first token
             tick += 1
             jobs.say("run_1", set={"tick": tick})
-            await viewer.model.until(
-                lambda tick=tick: viewer.model.runs["run_1"].get("metadata") == {"tick": tick}, f"tick {tick}"
-            )
+            await viewer.model.until_metadata("run_1", "tick", tick)
         jobs.say("run_1", "COMPLETED")
         await viewer.model.until_status("run_1", "COMPLETED")
         assert viewer.connections == viewer.model.counts["snapshot"] == 1

@@ -65,6 +65,11 @@ class Viewer:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def until_back(self) -> None:
+        """Wait until it is caught up on another connection than its first."""
+        await self.model.until(lambda: self.connections > 1, "another connection")
+        await self.model.until_live()
+
     async def until_gone(self, code: int) -> None:
         """Wait until a connection ended with *code*."""
         await self.model.until(lambda: code in self.endings, f"an ending with {code}, not {self.endings},")
@@ -161,7 +166,7 @@ VIEWERS: dict[str, type[Viewer]] = {"websocket": WebSocketViewer, "events": Even
 
 @contextlib.asynccontextmanager
 async def watching(
-    gateway: GatewayProcess, token: str, feed: dict[str, Any], cursor: str = ""
+    gateway: GatewayProcess | str, token: str, feed: dict[str, Any], cursor: str = ""
 ) -> AsyncIterator[tuple[WebSocketViewer, EventsViewer]]:
     """One viewer of each kind, both caught up."""
     async with (

@@ -6,20 +6,20 @@ import asyncio
 import bisect
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gateway.codec import Row
 from gateway.cursors import History
 from gateway.errors import Unavailable
 from gateway.feed.hub import Hub
 from gateway.feeds import EnvironmentId, RunId
-from gateway.store.redis_keys import change_channel
 from gateway.store.redis_store import Page, Place
-from tests.doubles import Watcher
+from tests.doubles import PATIENCE_SECONDS, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from gateway.feed.connection import Connection
     from gateway.feed.view import View
     from gateway.feeds import FeedId
 
@@ -168,33 +168,75 @@ def _row(name: str, run: _Run, columns: Sequence[str], *, metadata: bool) -> Row
     return Row(RunId(name), run.sequence, texts, document)
 
 
+class NoAudience:
+    """A hub that nobody needs: what a connection reports is kept as (what, connection)."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[str, Connection]] = []
+
+    def fell_behind(self, connection: Connection) -> None:
+        self.reports.append(("fell behind", connection))
+        for follower in connection.followers.values():
+            follower.group.fell_behind(follower)
+
+    def drained(self, connection: Connection) -> None:
+        self.reports.append(("drained", connection))
+        for follower in connection.followers.values():
+            follower.group.drained(follower)
+
+    def gathered(self, connection: Connection) -> None:
+        self.reports.append(("gathered", connection))
+
+    def caught_up(self, connection: Connection) -> None:
+        self.reports.append(("caught up", connection))
+
+
+class _Wire:
+    """A connection to nowhere."""
+
+    def ask(self, *words: bytes) -> None: ...
+
+
 class MemoryGateway:
-    """A hub whose subscription is this object: it delivers what the store published, when it is told to."""
+    """
+    A hub whose subscription is this object.
+
+    It delivers what the store published when it is told to, and only on channels that are joined.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.hub = Hub(store, "redis://127.0.0.1:1/0", [], heartbeat_seconds=3600)
+        self.hub._subscription._connection = cast("Any", _Wire())
         self.watchers: list[Watcher] = []
+        self.joined: set[str] = set()
 
     def watch(self, *views: View, joined: bool = True, limit: int = 1000) -> Watcher:
         watcher = Watcher(self.hub, ENVIRONMENT, *views, limit=limit).connect()
         self.watchers.append(watcher)
-        for view in views:
-            if joined:
-                self.join(view)
+        if joined:
+            self.join()
         return watcher
 
-    def join(self, view: View) -> None:
-        self.hub.joined(change_channel(ENVIRONMENT, view.feed).encode())
+    def join(self) -> None:
+        """Redis answers: from now on every channel is heard."""
+        for name, channel in self.hub._channels.items():
+            if not channel.joined.is_set():
+                self.joined.add(name.decode())
+                self.hub.joined(name)
 
-    def deliver(self, count: int | None = None) -> None:
+    def lose(self) -> None:
+        """The subscription breaks."""
+        self.joined.clear()
+        self.store.published.clear()
+        self.hub.lost()
+
+    def deliver(self) -> None:
         """What was published arrives, in order, in one piece of the socket."""
-        some, self.store.published = (
-            self.store.published[:count],
-            self.store.published[len(self.store.published[:count]) :],
-        )
-        for channel, payload in some:
-            self.hub.heard(channel.encode(), payload)
+        published, self.store.published = self.store.published, []
+        for channel, payload in published:
+            if channel in self.joined:
+                self.hub.heard(channel.encode(), payload)
         self.hub.turn_ended()
 
     def change(self, run: str = "run_1", **said: Any) -> int:
@@ -203,8 +245,17 @@ class MemoryGateway:
         self.deliver()
         return number
 
+    async def calm(self) -> None:
+        """Wait until nobody catches up."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.hub._waves:
+                await asyncio.sleep(0)
+        for watcher in self.watchers:
+            watcher.look()
+
     async def close(self) -> None:
         for watcher in self.watchers:
             watcher.disconnect()
+        assert not self.hub._channels
         while tasks := [task for task in asyncio.all_tasks() if task.get_name().startswith("catching up")]:
             await asyncio.wait(tasks)

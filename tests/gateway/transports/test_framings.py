@@ -31,7 +31,7 @@ def test_a_message_of_any_size_is_one_text_frame(size: int) -> None:
     frame = _read_frame(WEBSOCKET.frame("update", body, "1-1"))
 
     assert (frame.opcode, frame.fin, bytes(frame.data)) == (Opcode.TEXT, True, body)
-    assert not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+    assert (frame.rsv1, frame.rsv2, frame.rsv3) == (False, False, False)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
@@ -72,7 +72,8 @@ def test_what_goes_out_together_is_one_chunk(data: bytes) -> None:
     """With its length in hexadecimal before it (RFC 9112, section 7.1)."""
     size, _, rest = EVENTS[False, True].wrap(data).partition(b"\r\n")
 
-    assert (int(size, 16), rest) == (len(data), data + b"\r\n")
+    assert int(size, 16) == len(data)
+    assert rest == data + b"\r\n"
     assert EVENTS[False, False].wrap(data) == data
 
 
