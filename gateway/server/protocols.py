@@ -47,8 +47,8 @@ class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection."""
 
     _request_timer: asyncio.TimerHandle | None = None
-    #: Bytes since something was expected to become a request.
-    _request_bytes = 0
+    #: Bytes of the request line and headers that are being read; None when there are none.
+    _request_bytes: int | None = None
     _segment = b""
     url = b""
 
@@ -63,21 +63,22 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             # Whatever these bytes are (empty lines, the rest of a body), uvicorn stops its own timer for them.
             self._expect_request()
-        self._request_bytes += len(data)
         self._segment = data
         super().data_received(data)
         self._segment = b""
-        if self._request_timer is not None and self._request_bytes > REQUEST_BYTES:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._request_bytes is not None:
+            self._request_bytes += len(data)
+            if self._request_bytes > REQUEST_BYTES and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
 
     def _expect_request(self) -> None:
         # uvicorn waits for ever for the rest of a request; whoever sends it byte by byte holds a socket.
         if self._request_timer is None:
             self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
-            self._request_bytes = 0
 
     def _request_came(self) -> None:
+        self._request_bytes = None
         if self._request_timer is not None:
             self._request_timer.cancel()
             self._request_timer = None
@@ -91,6 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._request_bytes = 0
         self._expect_request()
 
     def on_headers_complete(self) -> None:
@@ -112,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()  # two would write to one socket
             return
         super().handle_websocket_upgrade()
-        if rest:
+        if rest and not self.transport.is_closing():
             cast("WebSocketProtocol", self.transport.get_protocol()).data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,7 +157,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.logger = self.conn.logger = _handshakes_log  # type: ignore[assignment]
+        self.logger = self.conn.logger = _handshakes_log
         self.conn.debug = False
         self._early = bytearray()
 

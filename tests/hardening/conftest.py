@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 import pytest_asyncio
 import uvloop
 
@@ -13,6 +12,8 @@ from tests.hardening.gateways import Gateway, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+
+    import pytest
 
     from tests.redis_server import RedisServer
 

@@ -15,9 +15,9 @@ from auth import EnvironmentKeys, Keyring, generate_secret_key, mint
 from gateway.app import create_app
 from gateway.changes import change
 from gateway.server.run import server_config
-from gateway.store.writing import ChangeWriter, whole
 from gateway.settings import Settings
-from tests.hardening.peers import HttpPeer, Peer, WebSocketPeer, eventually, say
+from gateway.store.writing import ChangeWriter, whole
+from tests.hardening.peers import HttpPeer, Peer, WebSocketPeer, eventually, request, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.feed.hub import Hub
     from gateway.feeds import EnvironmentId
     from gateway.transports.viewing import Services
+    from tests.hardening.peers import Answer
     from tests.redis_server import RedisServer
 
 P = TypeVar("P", bound=Peer)
@@ -113,6 +114,12 @@ class Gateway:
 
     async def http(self, **options: Any) -> HttpPeer:
         return await self.peer(HttpPeer, **options)
+
+    async def ask(self, target: str | bytes, *headers: str | bytes, method: str = "GET") -> Answer:
+        """The answer to one request."""
+        peer = await self.http()
+        peer.send(request(target, *headers, method=method))
+        return await peer.answer()
 
     async def websocket(self, **options: Any) -> WebSocketPeer:
         """A peer that has not said a word."""

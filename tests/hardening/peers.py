@@ -60,7 +60,9 @@ class Peer:
         return cls(reader, writer, heard)
 
     def send(self, data: bytes) -> None:
-        self._writer.write(data)
+        """Whether anybody still takes it, as a sender can't know."""
+        if not self._writer.transport.is_closing():
+            self._writer.write(data)
 
     async def sent(self) -> None:
         """Return when the kernel has taken what was sent."""

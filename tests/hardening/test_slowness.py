@@ -106,7 +106,7 @@ async def test_a_second_request_that_is_never_finished_is_ended(gateway: Gateway
 
 @pytest.mark.parametrize("first", ["", "/livez"])
 async def test_a_request_that_drips_is_ended(gateway: Gateway, first: str) -> None:
-    """Bytes that keep coming do not make the time longer: neither of a request line, nor of headers, nor before both."""
+    """Bytes that keep coming do not make the time longer, be they of a request line, of headers, or before both."""
     for dripping in (b"\r\n" * 5000, b"GET /" + b"x" * 5000, b"GET / HTTP/1.1\r\nX-Slow: " + b"y" * 5000):
         peer = await gateway.http()
         if first:

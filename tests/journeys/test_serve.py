@@ -83,19 +83,18 @@ def test_it_refuses_a_taken_port(own_redis: RedisServer, workers: str) -> None:
 
 
 async def test_several_workers(own_redis: RedisServer, jobs: Jobs, tmp_path: Path) -> None:
-    """Viewers of each process see the change; a worker that dies is replaced; SIGTERM ends all of them with 0."""
+    """Viewers of each process see the change, and go on when one of them is killed; SIGTERM ends all with 0."""
     jobs.create("run_1")
     with running_gateway(tmp_path / "log", own_redis.url, RUNCAST_WORKERS="2") as gateway:
         async with AsyncExitStack() as watching:
-            viewers: list[Viewer] = [
-                await watching.enter_async_context(kind(gateway, token(), {"run": "run_1"}))
-                for kind in (WebSocketViewer, EventsViewer)
-                for _ in range(20)
-            ]
-            for viewer in viewers:
-                await viewer.model.until_live()
+            viewers: list[Viewer] = []
+            async with asyncio.timeout(30):
+                while len(viewers) < 40 or len(workers_with_viewers(gateway)) < 2:  # the second may take its time
+                    kind = (WebSocketViewer, EventsViewer)[len(viewers) % 2]
+                    viewer = await watching.enter_async_context(kind(gateway, token(), {"run": "run_1"}))
+                    await viewer.model.until_live()
+                    viewers.append(viewer)
             serving = workers_with_viewers(gateway)
-            assert len(serving) == 2
             jobs.say("run_1", "DEQUEUED")
             for viewer in viewers:
                 await viewer.model.until_status("run_1", "DEQUEUED")

@@ -249,9 +249,9 @@ async def test_reading_is_not_paused_on_a_socket_that_is_closing() -> None:
     """A peer need not know whether its socket still reads."""
     setting = Setting()
     setting.socket.pause_reading()
-    assert not setting.transport.reading
+    assert not setting.transport.is_reading()
     setting.socket.resume_reading()
-    assert setting.transport.reading
+    assert setting.transport.is_reading()
 
     setting.socket.close(1000, "bye")
     setting.transport.close()

@@ -20,7 +20,7 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.protocol: Any = None
         self.sent = bytearray()
-        self.reading = True
+        self._reading = True
         self._buffer = bytearray()
         self._high, self._low = 64 * 1024, 16 * 1024
         self._full = False
@@ -30,6 +30,9 @@ class FakeTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self.protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert high is not None
@@ -59,11 +62,14 @@ class FakeTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         assert not self._closing, "asyncio refuses that"
-        self.reading = False
+        self._reading = False
 
     def resume_reading(self) -> None:
         assert not self._closing, "asyncio refuses that"
-        self.reading = True
+        self._reading = True
+
+    def is_reading(self) -> bool:
+        return self._reading
 
     def is_closing(self) -> bool:
         return self._closing
