@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery import current_task, signals, states
 from celery.app.task import Task
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, WorkerLostError
 from celery.utils.serialization import UnpickleableExceptionWrapper
 
 from gateway.errors import BadChange, GatewayError, Misconfigured
@@ -44,6 +44,7 @@ from gateway.integrations.celery_message import (
     delay_until,
     is_replacement,
     progress_of,
+    ran_out_of_time,
 )
 from gateway.publisher import Publisher
 
@@ -193,7 +194,7 @@ class Integration:
     def _failed(self, *, sender: Any, task_id: str, exception: Any, **_: Any) -> None:
         run = self._run_of(sender, task_id)
         match exception:
-            case TimeLimitExceeded() | SoftTimeLimitExceeded():
+            case _ if ran_out_of_time(exception):
                 run.status("TIMED_OUT", error=exception)  # with the place where it was stopped, when that is known
             case WorkerLostError():
                 run.crash(str(exception))

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+
 from gateway.codec import rfc3339
 from gateway.errors import BadFeed
 from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_tag
@@ -166,3 +168,17 @@ def _number(value: Any) -> float | None:
         return float(value) if not isinstance(value, int) else value
     except (TypeError, ValueError):
         return None
+
+
+def ran_out_of_time(exception: BaseException | None) -> bool:
+    """
+    Whether it was a time limit that ended a task.
+
+    The soft one is raised wherever the task happens to be, so a library in between may have wrapped it, as kombu does
+    with whatever comes while it writes JSON.
+    """
+    while exception is not None:
+        if isinstance(exception, (SoftTimeLimitExceeded, TimeLimitExceeded)):
+            return True
+        exception = exception.__cause__ or exception.__context__
+    return False

@@ -92,6 +92,8 @@ class RedisStore:
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
+            for call in self._waiting.values():  # it may have been cancelled before it began
+                _settle(call.answer, ConnectionAbortedError("reading has ended"))
         await self._reads.aclose()
         await self._canary.aclose()
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +114,7 @@ def _refusal(variable: str, text: str) -> str | None:
     return None
 
 
+@hypothesis.settings(deadline=None)
 @given(st.sampled_from(sorted(WRONG)), st.text())
 def test_any_value_is_a_setting_or_misconfigured(variable: str, text: str) -> None:
     """Nothing else comes out, whatever stands in the environment."""

@@ -8,10 +8,12 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from gateway import Publisher, current_run
 from gateway.changes import Limits
 from gateway.integrations.celery import Integration, install
+from gateway.integrations.celery_message import ran_out_of_time
 from tests.journeys import celery_app
 from tests.journeys.celery_runs import Data
 
@@ -68,6 +70,18 @@ def installed(publisher: Any, **options: Any) -> Iterator[Integration]:
 
 def publisher_of(data: Data, **options: Any) -> Publisher:
     return Publisher(data.server.url, environment=data.environment, **options)
+
+
+class TestTimeLimits:
+    """A soft time limit is an exception that comes wherever the task happens to be."""
+
+    def test_a_library_may_have_wrapped_it(self) -> None:
+        """What was raised while the limit's exception was handled, or from it, is still out of time; others are not."""
+        for limit in (SoftTimeLimitExceeded(), TimeLimitExceeded()):
+            wrapped, chained = ValueError("can't be written"), ValueError("can't be written")
+            wrapped.__context__, chained.__cause__ = limit, limit
+            assert all(map(ran_out_of_time, (limit, wrapped, chained)))
+        assert not ran_out_of_time(ValueError("of its own"))
 
 
 class TestEagerTasks:

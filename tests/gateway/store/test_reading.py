@@ -220,7 +220,6 @@ async def test_a_sparse_feed_is_read_in_steps(reading: Reading, changing: Changi
         index = index_key(reading.environment, FeedId.tags("a"))
         start = changing.create("run_other", tags=["a"]).sequence
         for number in range(1, 2500):
-            changing.client.hset(run_key(reading.environment, f"old_{number}"), mapping={"_created": 0, "_sequence": 0})
             pipeline.zadd(index, {f"old_{number}": start + number})
             pipeline.hset(
                 run_key(reading.environment, f"old_{number}"),
@@ -324,19 +323,19 @@ def test_place_and_pages_are_the_newest_that_match(
 
         truncated, runs = asyncio.run(read(since))
 
-        # Ids of rows that expired count until somebody looks at them, where nothing is sifted.
-        exact = not dead or since or len(feed.names) > 1
-        assert runs == [run for _, run in matching[-limit:]] or (
-            not exact and runs == [r for _, r in matching][-len(runs) :]
-        )
-        assert truncated == (len(matching) > limit) or not exact
+        newest = [run for _, run in matching[-limit:]]
+        if not dead or since or len(feed.names) > 1:
+            assert (truncated, runs) == (len(matching) > limit, newest)
+        else:  # where nothing is sifted, ids of rows that expired count until somebody has looked at them
+            assert runs == newest[len(newest) - len(runs) :]
+            assert len(runs) >= len(newest) - len(dead)
 
 
 # One row
 
 
 async def test_a_row_is_read_in_whatever_epoch(reading: Reading, changing: Changing) -> None:
-    """With its metadata; nothing when there is no such run."""
+    """Without its metadata; nothing when there is no such run."""
     assert await reading.store.read_row(reading.environment, "run_1", ("status",)) is None
     applied = changing.create(operations=[Operation(Operator.SET, "a", 1)])
 
@@ -344,7 +343,7 @@ async def test_a_row_is_read_in_whatever_epoch(reading: Reading, changing: Chang
 
     assert row is not None
     assert (row.run, row.sequence, row.columns) == ("run_1", applied.sequence, {"status": b'"PENDING"'})
-    assert row.metadata == {b"a": b"1"}
+    assert row.metadata == {}
 
 
 # Together
@@ -430,7 +429,7 @@ async def test_a_server_that_does_not_answer_is_unavailable(
 async def test_a_canary_brings_back_the_newest_number(reading: Reading, changing: Changing) -> None:
     """Text, epoch and number, on the channel of whoever asked."""
     applied = changing.create()
-    with changing.client.pubsub() as subscription:
+    with changing.client.pubsub() as subscription:  # type: ignore[no-untyped-call]
         subscription.subscribe("canaries")
         subscription.get_message(timeout=5)
 
