@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,11 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RedisServer]]:
-    binary = binaries()
-    with (
-        running_server(tmp_path_factory.mktemp("valkey"), binary["valkey"], "--appendonly", "no") as valkey,
-        running_server(tmp_path_factory.mktemp("redis"), binary["redis"], "--appendonly", "no") as debian,
-    ):
-        yield {"valkey": valkey, "redis": debian}
+    with contextlib.ExitStack() as running:
+        yield {
+            kind: running.enter_context(running_server(tmp_path_factory.mktemp(kind), binary, "--appendonly", "no"))
+            for kind, binary in binaries().items()
+        }
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def redis_server(_servers: dict[str, RedisServer]) -> RedisServer:
     return _servers["valkey"]
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=binaries())
 def each_redis_server(request: pytest.FixtureRequest, _servers: dict[str, RedisServer]) -> RedisServer:
     """As `redis_server`, but the test runs once on every kind."""
     return _servers[request.param]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gateway.cursors import Cursor
 from gateway.feed.connection import Connection
@@ -13,7 +14,7 @@ from gateway.runs import FINAL
 from gateway.transports.framings import LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.feed.follower import Follower
     from gateway.feed.hub import Hub
@@ -331,3 +332,32 @@ class _Heard(Connection):
 
     def ended(self, feed: FeedId) -> None:
         self._ends.append(feed)
+
+
+Answering: TypeAlias = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
+
+
+@contextlib.asynccontextmanager
+async def impostor(answer: Answering) -> AsyncIterator[str]:
+    """Something that listens where a Redis should be. Yields its URL."""
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            with contextlib.suppress(ConnectionError):
+                await answer(reader, writer)
+        finally:
+            writer.close()
+            serving.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    finally:
+        server.close()
+        for task in list(serving):
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)

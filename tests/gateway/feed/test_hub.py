@@ -114,7 +114,7 @@ async def world(each_redis_server: RedisServer, environment: EnvironmentId) -> A
         yield world
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=binaries())
 def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server that a test may stop."""
     with running_server(tmp_path_factory.mktemp("server"), binaries()[request.param]) as server:

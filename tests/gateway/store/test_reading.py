@@ -16,6 +16,7 @@ from gateway.errors import Unavailable
 from gateway.feeds import ALL_RUNS, EnvironmentId, FeedId
 from gateway.store.redis_keys import Retention, history_key, index_key, metadata_key, run_key
 from gateway.store.redis_store import PAGE_BYTES, PAGE_ROWS, RedisStore
+from tests.doubles import impostor
 from tests.gateway.store.changing import Changing
 from tests.redis_server import free_port
 
@@ -402,25 +403,44 @@ async def test_without_a_server_all_is_unavailable(environment: EnvironmentId) -
     await store.close()
 
 
+async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
 async def test_a_server_that_does_not_answer_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, environment: EnvironmentId
 ) -> None:
-    """Nobody waits longer than the time-out; and when reading ends, nobody waits for ever."""
+    """Nobody waits longer than the time-out."""
     monkeypatch.setattr("gateway.store.redis_store._TIMEOUT_SECONDS", 0.05)
-    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(0), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    store = RedisStore(f"redis://127.0.0.1:{port}/0", Retention())
-    with pytest.raises(Unavailable):
-        await store.place(environment, ALL_RUNS, limit=1, since=0)
+    async with impostor(say_nothing) as url:
+        store = RedisStore(url, Retention())
+        with pytest.raises(Unavailable):
+            await store.place(environment, ALL_RUNS, limit=1, since=0)
+        with pytest.raises(Unavailable):
+            await store.canary(environment, "", "", sweep=1)
+        await store.close()
 
-    monkeypatch.setattr("gateway.store.redis_store._TIMEOUT_SECONDS", 60.0)
-    patient = RedisStore(f"redis://127.0.0.1:{port}/0", Retention())
-    waiting = [asyncio.create_task(patient.read_row(environment, "run_1", ("status",))) for _ in range(100)]
-    await asyncio.sleep(0)
-    await patient.close()
-    assert {type(answer) for answer in await asyncio.gather(*waiting, return_exceptions=True)} == {Unavailable}
-    await store.close()
-    silent.close()
+
+@pytest.mark.parametrize("began", [False, True])
+async def test_when_reading_ends_nobody_waits_for_ever(environment: EnvironmentId, began: bool) -> None:
+    """Those whose question was sent, and those whose was not."""
+    asked = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        asked.set()
+        await reader.read()
+
+    async with impostor(listen) as url:
+        store = RedisStore(url, Retention())
+        waiting = [
+            asyncio.create_task(store.read_row(environment, f"run_{number}", ("status",))) for number in range(100)
+        ]
+        await (asked.wait() if began else asyncio.sleep(0))
+        await store.close()
+
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {Unavailable}
 
 
 # The canary

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.store import subscription as subscription_module
 from gateway.store.subscription import Subscription
-from tests.doubles import PATIENCE_SECONDS
+from tests.doubles import PATIENCE_SECONDS, impostor
 from tests.redis_server import RedisServer, binaries, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
@@ -69,28 +69,7 @@ async def running(url: str, *channels: bytes) -> AsyncIterator[tuple[Subscriptio
         await asyncio.gather(task, return_exceptions=True)
 
 
-Answering: TypeAlias = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
-
-
-@contextlib.asynccontextmanager
-async def impostor(
-    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[str]:
-    """Something that listens where a Redis should be. Yields its URL."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            await answer(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    finally:
-        server.close()
-
-
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=binaries())
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
     """A server that a test may stop and configure."""
     with running_server(tmp_path, binaries()[request.param]) as server:
@@ -295,7 +274,7 @@ async def test_a_channel_that_is_not_allowed_is_not_asked_for_without_a_pause(
 ) -> None:
     """Asking again at once would keep both sides busy for nothing."""
     with own_server.client() as client:
-        client.acl_setuser("hub", enabled=True, passwords=["+p"], commands=["+@all"], channels=["allowed"])
+        client.acl_setuser("hub", enabled=True, passwords=["+p"], commands=["+@all"], reset_channels=True)
         async with running(own_server.url.replace("redis://", "redis://hub:p@"), b"forbidden") as (_, listener):
             await listener.until(lambda: listener.count("lost") == 4)
             assert pauses[:3] == [0.05, 0.1, 0.2]
