@@ -158,6 +158,15 @@ class HttpPeer(Peer):
         status, headers = await self.head()
         return Answer(status, headers, await self.take(int(headers.get("content-length", 0))))
 
+    async def chunks_until(self, marker: bytes) -> bytes:
+        """What the chunks of a body hold, up to the one with *marker*."""
+        body = b""
+        while marker not in body:
+            chunk = await self.chunk()
+            assert chunk, "the body ended"
+            body += chunk
+        return body
+
     async def chunk(self) -> bytes:
         """The next chunk of a body; empty is the end."""
         size = int(await self.take_until(b"\r\n"), 16)
@@ -285,8 +294,8 @@ class WebSocketPeer(HttpPeer):
 
 
 def events(body: bytes) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Type and data of each Server-Sent Event in *body*."""
+    """Type and data of each Server-Sent Event in *body*, but for heartbeats."""
     for block in body.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines())
-        if "event" in fields:
+        if fields.get("event", "heartbeat") != "heartbeat":
             yield fields["event"], json.loads(fields["data"])

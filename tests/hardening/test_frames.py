@@ -167,6 +167,31 @@ async def test_every_ping_of_a_flood_is_answered_to_who_reads_the_answers(gatewa
     assert peer.pongs == 5000
 
 
+async def test_a_flood_whose_answers_are_taken_is_answered_whole(gateway: Gateway) -> None:
+    """Backpressure loses nothing: every one of thousands of messages at once is answered, in order."""
+    peer = await gateway.viewer()
+    names = [f"run:{'x' * 150}{number}" for number in range(20_000)]
+
+    peer.send(b"".join(say({"type": "unsubscribe", "feed": name}) for name in names))
+
+    assert [(await peer.error())["feed"] for _ in names] == names
+
+
+async def test_thousands_of_wishes_at_once_do_not_hold_up_others(gateway: Gateway) -> None:
+    """While one viewer asks for the same again and again, another is told what happens."""
+    greedy, modest = await gateway.viewer(), await gateway.viewer()
+    modest.send(say({"type": "subscribe", "run": "run_2"}))
+    await modest.message("snapshot")
+
+    greedy.send(say({"type": "subscribe", "run": "run_2"}) * 20_000)
+    gateway.publish("run_2", attempt=next(gateway._attempts))
+
+    await modest.message("update")
+    for _ in range(19_999):
+        heard = await greedy.hear()
+        assert isinstance(heard, dict)
+
+
 async def test_a_goodbye_is_answered_with_the_same_code(gateway: Gateway) -> None:
     """The close handshake is completed by us, and then by closing the connection."""
     peer = await gateway.viewer()

@@ -227,6 +227,29 @@ async def test_a_handshake_that_is_wrong_is_refused(gateway: Gateway, name: str)
     assert (await peer.head())[0] == status
 
 
+async def test_a_request_within_its_time_may_come_in_pieces(gateway: Gateway) -> None:
+    """Slow is not wrong: byte by byte, a request is answered, and so is the next."""
+    peer = await gateway.http()
+
+    for _ in range(2):
+        for byte in request("/livez"):
+            peer.send(bytes((byte,)))
+            await peer.sent()
+        assert (await peer.answer()).status == 200
+
+
+async def test_a_handshake_byte_by_byte_is_let_in(gateway: Gateway) -> None:
+    """The same holds for WebSockets."""
+    peer = await gateway.websocket()
+
+    for byte in upgrade(gateway.bearer()):
+        peer.send(bytes((byte,)))
+        await peer.sent()
+
+    await peer.opened()
+    await peer.message("welcome")
+
+
 async def test_abrupt_resets_leave_nothing(gateway: Gateway) -> None:
     """At every step of a request, and all at once."""
     whole = request("/v1/events?run=run_3", gateway.bearer())

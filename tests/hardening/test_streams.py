@@ -79,11 +79,9 @@ async def test_what_is_asked_behind_a_stream_is_not_answered_and_does_not_distur
 
     peer.send(request("/v1/events?run=run_3", gateway.bearer()) + BEHIND[name])
     status, _ = await peer.head()
-    told = b""
-    while b"event: snapshot" not in told:
-        told += await peer.chunk()
+    told = await peer.chunks_until(b"event: snapshot")
     gateway.publish("run_3", attempt=next(gateway._attempts))
-    told += await peer.chunk()
+    told += await peer.chunks_until(b"event: update")
 
     assert status == 200
     assert [kind for kind, _ in events(told)] == ["welcome", "snapshot", "update"]
@@ -98,14 +96,13 @@ async def test_what_is_said_into_a_stream_is_not_heard(gateway: Gateway, name: s
     peer = await gateway.http()
     peer.send(request("/v1/events?run=run_3", gateway.bearer()))
     await peer.head()
-    while b"event: snapshot" not in await peer.chunk():
-        pass
+    await peer.chunks_until(b"event: snapshot")
 
     peer.send(BEHIND[name] * 100)
     await peer.sent()
     gateway.publish("run_3", attempt=next(gateway._attempts))
 
-    assert b"event: update" in await peer.chunk()
+    await peer.chunks_until(b"event: update")
 
 
 async def test_a_handshake_behind_a_stream_opens_nothing(gateway: Gateway) -> None:
@@ -126,8 +123,7 @@ async def test_a_stream_and_a_handshake_behind_other_requests_are_served(gateway
     for _ in range(3):
         assert (await peer.answer()).status == 200
     assert (await peer.head())[0] == 200
-    while b"event: snapshot" not in await peer.chunk():
-        pass
+    await peer.chunks_until(b"event: snapshot")
 
     peer = viewer = await gateway.websocket()
     peer.send(request("/livez"))
