@@ -61,9 +61,7 @@ def test_the_job_of_the_readme_completes(redis_server: RedisServer, environment:
     assert (progress["current"], progress["percent"]) == (1000, 100)
 
 
-def test_the_celery_app_of_the_readme_tells_its_progress(
-    redis_server: RedisServer, environment: EnvironmentId
-) -> None:
+def test_the_celery_app_of_the_readme_tells_its_progress(redis_server: RedisServer, environment: EnvironmentId) -> None:
     """One line, and a task's runs are there: status, output and the progress that it gave Celery."""
     script = (
         "from examples.celery_app import app, resize\n"
