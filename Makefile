@@ -20,7 +20,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	scripts/system-packages chromium redis
+	scripts/system-packages chromium redis node
 	$(BIN)/python -m pytest
 
 # Deliveries, latency and memory beside a plain Starlette gateway, in one run of a few minutes.

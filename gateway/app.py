@@ -59,8 +59,10 @@ def create_app(settings: Settings, keyring: Keyring, *, routes: Sequence[BaseRou
             WebSocketRoute("/{path:path}", _NoSocketHere()),
         ],
         lifespan=_lifespan(services),
-        exception_handlers={404: _not_found},
+        exception_handlers={404: _not_found, 405: _method_not_allowed},
     )
+    # It would answer /v1/events/?token=… with a Location that repeats the token, in front of whoever logs those.
+    app.router.redirect_slashes = False
     app.state.services = services
     return _with_cors(app, settings)
 
@@ -77,6 +79,11 @@ def _lifespan(services: Services) -> Any:
 async def _not_found(request: Request, error: Exception) -> Response:
     status, body = refusals.not_found(request.url.path)
     return Response(body, status, media_type="application/problem+json")
+
+
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
+    status, body = refusals.method_not_allowed(request.method)
+    return Response(body, status, headers={"allow": "GET, HEAD"}, media_type="application/problem+json")
 
 
 class _NoSocketHere:

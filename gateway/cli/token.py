@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -79,7 +78,7 @@ def _keys(name: str | None) -> EnvironmentKeys:
     if name is not None and "RUNCAST_ENVIRONMENTS_FILE" not in known:
         known["RUNCAST_ENVIRONMENT"] = name
     try:
-        keyring = Keyring.from_environ(known, allow_weak="RUNCAST_DEV" in os.environ)
+        keyring = Keyring.from_environ(known)
         keys = keyring.keys_of(name or _only_environment(keyring))
     except NoSecretKey:
         stop(ExitCode.AUTH, _NO_KEY)

@@ -175,13 +175,15 @@ class _Wave:
             return  # that filled its sink
         index = bisect_right(read.page.rows, follower.at, key=lambda row: row.sequence)
         end = self._end if self._end is not None and follower.ended != self._end.ends else None
+        if self._end is None:
+            follower.ended = 0
         key = (follower.connection.framing, follower.replaces, index, end)
         if key not in read.spelled:
             read.spelled[key] = self._spell(read, *key)
         # First its place, then the write: if that fills its sink it falls behind, with this page in it.
         follower.at, follower.replaces = max(follower.at, read.page.end), False
         if end is not None:
-            follower.ended = end.ends
+            follower.ended = end.ends or 0
         follower.connection.sink.write(read.spelled[key])
 
     def _spell(self, read: _Read, framing: Framing, replaces: bool, index: int, end: Message | None) -> bytes:

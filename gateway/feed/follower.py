@@ -79,7 +79,7 @@ class Follower:
         #: It knows each run that changed between this number and its place; older ones only if this is 0. None until
         #: it is known where it starts.
         self.base: int | None = None
-        #: The attempt whose end it was told; 0 for none.
+        #: The attempt whose end it was told; 0 for none, or when the run goes on.
         self.ended = 0
         #: Where its share of a loop turn goes: the connection decides, by how many feeds it follows.
         self.write: Callable[[bytes], None] = connection.sink.write

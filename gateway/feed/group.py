@@ -255,11 +255,13 @@ class Group:
         self._tell_ends(messages, followers)
 
     def _tell_ends(self, messages: list[Message], followers: list[Follower]) -> None:
-        attempt = max(message.ends for message in messages)
-        if attempt:
+        # A final status is told by an update and an end; should the run have been reopened since, that is what counts.
+        told = [message.ends for message in messages if message.ends is not None]
+        if told:
             for follower in followers:
-                follower.ended = attempt
-                follower.connection.ended(self.view.feed)
+                follower.ended = told[-1]
+                if follower.ended:
+                    follower.connection.ended(self.view.feed)
 
 
 def highest_base(followers: Iterable[Follower]) -> int:

@@ -36,8 +36,8 @@ class Message:
     kind: str
     body: bytes
     cursor: str
-    #: The attempt whose end it tells; 0 for all other messages.
-    ends: int = 0
+    #: Of a run feed: the attempt whose end it tells, 0 when it tells that the run goes on, None when neither.
+    ends: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class View:
         if event.transition is not None and "transitions" not in self.hidden:
             message["transition"] = event.transition.public()
         message["cursor"] = cursor
-        return Message("update", encode_message(message), cursor)
+        goes_on = 0 if event.transition is not None and self.feed.kind == "run" else None
+        return Message("update", encode_message(message), cursor, goes_on)
 
     def _tells_metadata(self, event: Event) -> bool:
         return self.shows_metadata and bool(event.metadata or event.deleted)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
-
-import pytest
 
 PAGE = Path(__file__).parents[2] / "demo" / "page"
 TESTS = Path(__file__).parent / "runcast.test.mjs"
 
-node = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 
-
-@node
 def test_the_protocol_module_keeps_its_promises() -> None:
     """Merging, resuming, reconnecting: every promise of runcast.test.mjs."""
     result = subprocess.run(["node", "--test", str(TESTS)], capture_output=True, text=True, timeout=60)

@@ -56,6 +56,15 @@ def test_the_cursor_of_a_history_is_its_newest_place() -> None:
     assert history.keeps(history.cursor)
 
 
+def test_a_cursor_beyond_the_newest_change_is_not_kept() -> None:
+    """Nobody can have seen what has not happened: it is made up, or of another server with the same past."""
+    history = History("b", 20, (("a", 10),))
+
+    assert not history.keeps(Cursor("b", 21))
+    assert not history.keeps(Cursor("a", 11))
+    assert not history.keeps(Cursor("c", 1))
+
+
 class Timelines(RuleBasedStateMachine):
     """
     A server that changes, restarts with all its data, is replaced by an older copy, or loses everything.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 RECONNECT_SECONDS = 0.05
 
 
-class Viewer:
+class Viewer(ABC):
     """
     Follows one feed until its block ends, whatever happens to its connection.
 
@@ -88,8 +89,9 @@ class Viewer:
             await self.model.changed()
             await asyncio.sleep(RECONNECT_SECONDS)
 
+    @abstractmethod
     async def _connect(self) -> None:
-        raise NotImplementedError
+        """Connect, and stay until the connection ends."""
 
 
 class WebSocketViewer(Viewer):

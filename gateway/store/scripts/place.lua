@@ -3,7 +3,7 @@
 --
 -- KEYS  1 history of the environment   2 index of the feed (for a run feed: its row)
 -- ARGV  prefix, lifetime of the history (ms), kind of the feed, limit, created since (ms), tags (comma list, all of them)
--- Returns {epoch, sequence, past, start, truncated, scanned}: rows numbered above `start` are those to show; `truncated` is 1
+-- Returns {epoch, sequence, past, start, truncated}: rows numbered above `start` are those to show; `truncated` is 1
 -- when more runs match.
 
 local prefix, lifetime, kind = ARGV[1], tonumber(ARGV[2]), ARGV[3]

@@ -231,6 +231,18 @@ async def test_an_end_that_was_told_is_not_told_again(gateway: MemoryGateway) ->
     assert watcher.look().kinds == ["snapshot", "update", "end", "snapshot"]
 
 
+async def test_a_run_that_was_reopened_meanwhile_is_not_over(gateway: MemoryGateway) -> None:
+    """Whoever was told its end, and then reads that it goes on, has not ended."""
+    watcher = await handshake(gateway, RUN, lambda name: None)
+    gateway.change(status=FINAL_RAW)
+    assert watcher.followers[0].ended == 1
+
+    gateway.change(status="EXECUTING", attempt=2, left_out=["output"])
+    await gateway.calm()
+
+    assert watcher.followers[0].ended == 0
+
+
 async def test_an_end_in_a_later_attempt_is_told_to_who_was_away(gateway: MemoryGateway) -> None:
     """The run was reopened and ended again while its viewer took nothing."""
     watcher = await handshake(gateway, RUN, lambda name: None)
@@ -441,21 +453,23 @@ async def test_a_slow_viewer_holds_nobody_back(gateway: MemoryGateway) -> None:
 
 
 async def test_who_falls_behind_while_others_are_written_to_loses_no_page(gateway: MemoryGateway) -> None:
-    """Full and drained again before its turn: it was not given this page, so it is not of this reading any more."""
+    """Full when its turn came and drained by the end of the page: it was not given that, and must not go on from it."""
     gateway.store._page_rows = 2
     for number in range(5):
         gateway.change(f"run_{number}")
-    watchers = [gateway.watch(ALL) for _ in range(2 * catching_up._WRITES_PER_TURN)]
-    last = watchers[-1]
-    await watchers[0].until(lambda model: model.runs)  # the first page is being written
+    turn = catching_up._WRITES_PER_TURN
+    watchers = [gateway.watch(ALL) for _ in range(3 * turn)]
+    connection = watchers[turn + 10].connection
+    assert connection is not None
 
-    assert not last.look().runs
-    assert last.connection is not None
-    last.connection.filled()
-    last.connection.drained()
+    await watchers[0].until(lambda model: model.runs)  # the first page is being written
+    connection.filled()
+    await watchers[turn + 20].until(lambda model: model.runs)
+    connection.drained()
+    assert not watchers[-1].look().runs
     await gateway.calm()
 
-    assert len(last.model.runs) == 5
+    assert len(watchers[turn + 10].model.runs) == 5
 
 
 async def test_who_leaves_while_others_are_written_to_is_told_nothing_more(gateway: MemoryGateway) -> None:

@@ -319,6 +319,17 @@ def test_another_epoch_makes_everybody_catch_up() -> None:
     assert (follower.phase, follower.epoch, follower.at) == (Phase.CATCHING_UP, EPOCH, 100)
 
 
+def test_an_epoch_that_a_newcomer_found_is_looked_at_by_all() -> None:
+    """Whether what the others were told is still part of it, only reading tells."""
+    room = Room()
+    follower, _ = room.live()
+
+    room.group.begin("e2")
+
+    assert (follower.phase, follower.epoch, follower.at) == (Phase.CATCHING_UP, EPOCH, 100)
+    assert follower in room.group.waiting
+
+
 # While somebody reads.
 
 
@@ -480,6 +491,21 @@ def test_an_end_with_something_behind_it_is_an_end() -> None:
 
     assert [message["type"] for message in sink.take()] == ["update", "end", "update"]
     assert follower.ended == 1
+
+
+def test_a_run_that_goes_on_is_not_over() -> None:
+    """A new attempt, be it in the turn that told the end: whoever closes at the end must not."""
+    room = run_room()
+    follower, sink = room.live()
+
+    room.hear(final(101))
+    assert follower.ended == 1
+    room.hear(event(102, transition=Transition(102, "EXECUTING", CREATED, 2)))
+    assert follower.ended == 0
+    room.hear(final(103, attempt=2), event(104, transition=Transition(104, "EXECUTING", CREATED, 3)))
+    assert follower.ended == 0
+
+    assert [message["type"] for message in sink.take()] == ["update", "end", "update", "update", "end", "update"]
 
 
 def test_an_end_that_fills_the_sink_was_told() -> None:

