@@ -129,6 +129,7 @@ class _Wave:
         if follower.replaces or not place.history.keeps(cursor) or cursor.sequence < place.start:
             follower.replaces = True
             follower.at = follower.base = place.start
+            follower.ended = 0  # what it was told of an end may never have happened
         elif follower.base is None:
             # Where it once started is not in its cursor, so of a cut-off feed it may lack any run.
             follower.base = follower.at if place.truncated else 0

@@ -243,6 +243,21 @@ async def test_a_run_that_was_reopened_meanwhile_is_not_over(gateway: MemoryGate
     assert watcher.followers[0].ended == 0
 
 
+async def test_who_begins_anew_is_told_the_end_anew(gateway: MemoryGateway) -> None:
+    """The end that it was told may be lost; the one that the server has is another."""
+    watcher = await handshake(gateway, RUN, lambda name: None)
+    gateway.change(status="CRASHED")
+    gateway.lose()
+    gateway.store.restart(losing=1)
+    gateway.store.runs["run_1"].columns["status"] = FINAL_RAW
+
+    gateway.join()
+    await gateway.calm()
+
+    assert watcher.model.replacements == 2
+    watcher.model.check_end()
+
+
 async def test_an_end_in_a_later_attempt_is_told_to_who_was_away(gateway: MemoryGateway) -> None:
     """The run was reopened and ended again while its viewer took nothing."""
     watcher = await handshake(gateway, RUN, lambda name: None)
