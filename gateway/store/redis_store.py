@@ -110,7 +110,7 @@ class RedisStore:
         epoch, sequence, past, start, truncated = await self._read(
             "place",
             (history_key(environment), index_key(environment, feed)),
-            (prefix(environment), self._lifetime, feed.kind, limit, since, _all_tags(feed)),
+            (prefix(environment), self._lifetime, feed.kind, limit, since, _other_tags(feed)),
         )
         return Place(
             History(epoch.decode(), int(sequence), _read_past(past.decode())),
@@ -132,7 +132,7 @@ class RedisStore:
         """The rows of *feed* whose last change has a number above *after*: the next page of them. Any epoch is ""."""
         run = feed.names[0] if feed.kind == "run" else ""
         arguments: list[str | int] = [prefix(environment), self._lifetime, epoch, feed.kind, run]
-        arguments += [after, PAGE_ROWS, PAGE_BYTES, since, _all_tags(feed), int(metadata), *columns]
+        arguments += [after, PAGE_ROWS, PAGE_BYTES, since, _other_tags(feed), int(metadata), *columns]
         found, end, complete, rows = await self._read(
             "read_page", (history_key(environment), index_key(environment, feed)), tuple(arguments)
         )
@@ -240,9 +240,9 @@ def _settle(answer: asyncio.Future[Any], result: Any) -> None:
         answer.set_result(result)
 
 
-def _all_tags(feed: FeedId) -> str:
-    """What a run must carry, when the index of one tag is not enough to know it."""
-    return ",".join(feed.names) if feed.kind == "tag" and len(feed.names) > 1 else ""
+def _other_tags(feed: FeedId) -> str:
+    """What a run must carry beyond the tag whose index is read."""
+    return ",".join(feed.names[1:]) if feed.kind == "tag" else ""
 
 
 def _read_past(text: str) -> tuple[tuple[str, int], ...]:
