@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.codec import encode_json
+from gateway.durations import parse_duration
 from gateway.errors import BadChange, BadInput, TooLarge
 from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_tag, check_task
 from gateway.runs import COLUMNS, Kind, RawStatus, raw_status
@@ -89,6 +90,15 @@ class Change:
     operations: tuple[Operation, ...] = ()
     #: How long ago it happened, for a change that could not be sent at once.
     age_ms: int = 0
+    #: The worker's word that it lives, and that silence for longer than this means that it does not.
+    lease_ms: int | None = None
+    #: How long the run may wait to be started, and how long it may take; for a run that has no such limit yet.
+    ttl_ms: int | None = None
+    max_duration_ms: int | None = None
+    #: Nobody said `status`: a deadline has passed (store/scripts/overdue.lua).
+    overdue: bool = False
+    #: The key of a stream that the run has.
+    stream: str = ""
 
 
 def change(
@@ -102,6 +112,8 @@ def change(
     metadata: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
     operations: Sequence[Operation] = (),
+    lease_seconds: float | None = None,
+    stream: str = "",
     limits: Limits | None = None,
 ) -> Change:
     """
@@ -111,6 +123,8 @@ def change(
         status: A public or raw name.
         columns: Values by column name; times as milliseconds since 1970.
         initial, metadata: What a run that is created begins with.
+        lease_seconds: The worker lives; when it says nothing for so long, the run is CRASHED.
+        stream: The key of a stream that the run has.
 
     Raises:
         BadChange: Saying what is wrong and what would be right.
@@ -126,6 +140,9 @@ def change(
         raise BadChange(f"an attempt is a number from 1 to 1000000, not {attempt}")
     if len(tags) > MAX_TAGS_PER_RUN:
         raise BadChange(f"a run carries at most {MAX_TAGS_PER_RUN} tags, not {len(tags)}")
+    if lease_seconds is not None:
+        _check_seconds("a lease", lease_seconds)
+    said = {**(initial or {}), **(columns or {})}
     return Change(
         run=check_id("run", run),
         create=create,
@@ -136,12 +153,34 @@ def change(
         initial_metadata=_encode_metadata(metadata or {}, limits),
         tags=tuple(dict.fromkeys(check_tag(tag) for tag in tags)),
         operations=tuple(operations),
+        lease_ms=None if lease_seconds is None else int(lease_seconds * 1000),
+        ttl_ms=_ttl_ms(said.get("ttl")),
+        max_duration_ms=None if said.get("maxDuration") is None else int(said["maxDuration"] * 1000),
+        stream=check_id("stream", stream) if stream else "",
     )
+
+
+_LONGEST_SECONDS: Final = 366 * 24 * 3600
+
+
+def _check_seconds(what: str, seconds: object) -> None:
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0.001 <= seconds <= _LONGEST_SECONDS:  # type: ignore[operator]
+        raise BadChange(f"{what} is a number of seconds from 0.001 to {_LONGEST_SECONDS}, not {seconds!r}")
+
+
+def _ttl_ms(ttl: str | None) -> int | None:
+    if ttl is None:
+        return None
+    try:
+        return max(1, int(parse_duration(ttl) * 1000))
+    except BadInput as error:
+        raise BadChange(f"ttl: {error.detail}") from error
 
 
 #: Columns that only the script sets: they follow from the status and the order of changes.
 _DERIVED: Final = frozenset(
-    {"status", "attempt", "createdAt", "updatedAt", "runTags", "transitions"}
+    {"status", "attempt", "createdAt", "updatedAt", "runTags", "transitions", "realtimeStreams"}
     | {"queuedAt", "startedAt", "completedAt", "expiredAt"}
 )
 #: Where a run comes from is known when it is created, or not yet known; it never changes.
@@ -193,6 +232,10 @@ def _checked(name: str, value: Any) -> Any:
         return check_task(value)
     if name in _ORIGIN:
         return check_id("batch" if name == "batchId" else "run", value)
+    if name == "maxDuration":
+        _check_seconds("maxDuration", value)
+    if name == "ttl" and not isinstance(value, str):
+        raise BadChange(f"ttl is text such as 10m, not {value!r}")
     if COLUMNS[name].kind is Kind.TIME and (isinstance(value, bool) or not isinstance(value, int)):
         raise BadChange(f"{name} is milliseconds since 1970, not {value!r}")
     return value

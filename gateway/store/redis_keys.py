@@ -26,6 +26,8 @@ class Retention:
     finished_seconds: float = 24 * 3600.0
     #: A job may be silent for long; what ends it when its worker died is its lease, not this.
     unfinished_seconds: float = 7 * 24 * 3600.0
+    #: A stream is kept as long as its run, but not longer than this after its last chunk or its run's last renewal.
+    streams_seconds: float = 28 * 24 * 3600.0
 
     @property
     def finished_ms(self) -> int:
@@ -34,6 +36,10 @@ class Retention:
     @property
     def unfinished_ms(self) -> int:
         return int(max(self.unfinished_seconds, self.finished_seconds) * 1000)
+
+    @property
+    def streams_ms(self) -> int:
+        return int(self.streams_seconds * 1000)
 
     @property
     def history_ms(self) -> int:
@@ -72,6 +78,20 @@ def index_key(environment: EnvironmentId, feed: FeedId) -> str:
     if feed.kind == "run":
         return run_key(environment, feed.names[0])
     return f"{prefix(environment)}feed:{feed.channel}"
+
+
+def created_key(environment: EnvironmentId, feed: FeedId) -> str:
+    """
+    Sorted set of a feed's runs by the number of their first change, for lists. Lives as long as its last run.
+
+    For several tags it is that of one of them.
+    """
+    return f"{prefix(environment)}created:{feed.channel}"
+
+
+def deadlines_key(environment: EnvironmentId) -> str:
+    """Sorted set: run ids by the next moment (ms) at which they are overdue. Lives as long as its last run."""
+    return f"{prefix(environment)}deadlines"
 
 
 def due_key(environment: EnvironmentId) -> str:

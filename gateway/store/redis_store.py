@@ -20,8 +20,17 @@ from redis.exceptions import NoScriptError, RedisError
 from gateway.codec import Row
 from gateway.cursors import History
 from gateway.errors import Unavailable
-from gateway.feeds import FeedId, RunId
-from gateway.store.redis_keys import Retention, history_key, index_key, prefix, script
+from gateway.feeds import ALL_RUNS, FeedId, RunId
+from gateway.runs import RawStatus
+from gateway.store.redis_keys import (
+    Retention,
+    created_key,
+    deadlines_key,
+    history_key,
+    index_key,
+    prefix,
+    script,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +44,7 @@ PAGE_BYTES: Final = 512 * 1024
 #: Reads that go out together. More would let one burst of large pages fill our memory.
 _BATCH: Final = 64
 _TIMEOUT_SECONDS: Final = 5.0
+_OVERDUE_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,45 @@ class Page:
     end: int
     complete: bool
     rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which runs to list: those that meet all of this."""
+
+    tags: tuple[str, ...] = ()
+    task: str | None = None
+    batch: str | None = None
+    #: Raw statuses, any of them; all when empty.
+    statuses: tuple[str, ...] = ()
+    #: Created at or after this moment (ms since 1970).
+    since: int = 0
+
+    @property
+    def narrowest(self) -> FeedId:
+        """The feed whose runs are looked at; what else is asked is sifted."""
+        if self.batch is not None:
+            return FeedId.batch(self.batch)
+        if self.tags:
+            return FeedId.tags(self.tags[0])
+        return FeedId.task(self.task) if self.task is not None else ALL_RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Some runs, the newest first, and where the next page begins; "" when there is none."""
+
+    rows: list[Row]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run past its deadline, and the status that it has by that."""
+
+    run: RunId
+    status: RawStatus
+    attempt: int
 
 
 #: A script with its keys and arguments.
@@ -143,6 +192,39 @@ class RedisStore:
         feed = FeedId("run", (RunId(run),))
         page = await self.read_page(environment, feed, "", after=0, since=0, columns=columns, metadata=False)
         return page.rows[0] if page.rows else None
+
+    async def list_runs(
+        self,
+        environment: EnvironmentId,
+        listing: Listing,
+        *,
+        before: str = "",
+        limit: int,
+        columns: Sequence[str],
+        metadata: bool,
+    ) -> ListPage:
+        """
+        Runs of *listing*, the newest first: at most *limit* of those created before *before*, which is the `next` of an
+        earlier page. Should a filter be sparse, a page is shorter than asked though more follow.
+        """
+        arguments: list[str | int] = [prefix(environment), before, listing.since, limit]
+        arguments += [listing.task or "", listing.batch or "", ",".join(listing.tags), ",".join(listing.statuses)]
+        arguments += [int(metadata), *columns]
+        rows, following = await self._read(
+            "list_runs", (created_key(environment, listing.narrowest),), tuple(arguments)
+        )
+        return ListPage([_read_row(row, columns) for row in rows], following.decode())
+
+    async def overdue(self, environment: EnvironmentId) -> list[Overdue]:
+        """Runs that are past a deadline, up to a hundred of them."""
+        found = await self._read(
+            "overdue",
+            (history_key(environment), deadlines_key(environment)),
+            (prefix(environment), self._lifetime, _OVERDUE_AT_ONCE),
+        )
+        return [
+            Overdue(RunId(run.decode()), RawStatus(status.decode()), int(attempt)) for run, status, attempt in found
+        ]
 
     async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None:
         """

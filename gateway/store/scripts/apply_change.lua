@@ -16,16 +16,20 @@
 --   too_large   the metadata would be over its limit; `sequence` is the size it would have
 --   too_many_tags
 --
+-- A lease (`lease`, ms from now) is the worker's word that it lives; by itself it changes nothing that anyone is shown. `overdue`
+-- marks a status that nobody said: a deadline has passed (overdue.lua), which is looked at once more here.
+--
 -- What a user wrote (column values, metadata) is JSON text here and never decoded: Lua's cjson would turn []
 -- into {} and round large integers. Names of runs, tasks, batches and tags can stand in JSON as they are.
 
 local named = {}
 for i, name in ipairs({'prefix', 'publish', 'run', 'create', 'attempt', 'status', 'age', 'kept_finished',
-                       'kept_unfinished', 'large', 'metadata_limit', 'metadata_version', 'once'}) do
+                       'kept_unfinished', 'kept_streams', 'large', 'metadata_limit', 'metadata_version', 'once',
+                       'lease', 'ttl', 'max_duration', 'overdue', 'stream'}) do
   named[name] = ARGV[i]
 end
 
-local position = 14
+local position = 20
 local function take(width)
   local list, count = {}, tonumber(ARGV[position])
   position = position + 1
@@ -42,6 +46,7 @@ local history_key, row_key, metadata_key = KEYS[1], KEYS[2], KEYS[3]
 
 -- Within an attempt a status may only rise; among equals the later one holds. (design, "Writing")
 local FINAL_RANK = 9
+local STARTED_RANK = 5
 local RANK = {
   DELAYED = 1, PENDING_VERSION = 2, WAITING_FOR_DEPLOY = 2, PENDING = 3, DEQUEUED = 4,
   EXECUTING = 5, PAUSED = 5, WAITING_TO_RESUME = 5, RETRYING_AFTER_FAILURE = 6,
@@ -61,7 +66,8 @@ local longest = math.max(tonumber(named.kept_finished), tonumber(named.kept_unfi
 
 -- The row's own fields start with an underscore: raw text that this script needs and no viewer sees.
 local OWN = {'_status', '_attempt', '_tags', '_task', '_batch', '_created', '_started', '_updated', '_touched',
-             '_version', '_bytes', '_transitions', '_once'}
+             '_version', '_bytes', '_transitions', '_once', '_number', '_lease', '_lease_ms', '_ttl', '_max_duration',
+             '_deadline', '_presumed', '_streams'}
 local row = {}
 for i, value in ipairs(redis.call('HMGET', row_key, unpack(OWN))) do row[OWN[i]] = value or nil end
 local is_new = row._created == nil
@@ -83,10 +89,36 @@ local known_attempt = tonumber(row._attempt or 0)
 local status = named.status
 if is_new and status == '' then status = 'PENDING' end
 
+-- A deadline is "<ms>:<status>", and so is what was presumed when it passed.
+local function read_deadline(text)
+  if not text or text == '' then return nil end
+  local moment, kind = string.match(text, '^(%d+):(.+)$')
+  return tonumber(moment), kind
+end
+
+if named.overdue ~= '' then
+  local moment, kind = read_deadline(row._deadline)
+  if not moment or kind ~= status or moment > now_ms then return answer('unchanged') end
+  happened_ms = moment
+end
+
+-- What was only presumed gives way to the worker's word of the same attempt: that it did start, that it lives, that it had
+-- ended. (Out of time is out of time, unless the word was only late in coming.)
+local presumed_at, presumed = read_deadline(row._presumed)
+if presumed == 'CRASHED' and status == '' and named.lease ~= '' and attempt == known_attempt then status = 'EXECUTING' end
+local function overrules()
+  if not presumed or attempt ~= known_attempt or status == '' or status == row._status then return false end
+  local is_end = RANK[status] == FINAL_RANK
+  if presumed == 'EXPIRED' then return RANK[status] >= STARTED_RANK end
+  if presumed == 'CRASHED' then return is_end or (RANK[status] >= STARTED_RANK and happened_ms > presumed_at) end
+  return is_end and happened_ms <= presumed_at
+end
+local overruled = overrules()
+
 local late  -- the answer for a change that comes too late, or again
 if attempt < known_attempt then
   late, operations = 'stale', {}
-elseif status ~= '' and row._status and attempt == known_attempt then
+elseif status ~= '' and row._status and attempt == known_attempt and not overruled then
   if RANK[status] < RANK[row._status] then late = 'stale'
   elseif RANK[row._status] == FINAL_RANK then late = status == row._status and 'unchanged' or 'stale' end
 end
@@ -118,7 +150,11 @@ if is_new then
   set('createdAt', integer(happened_ms))
   set('attempt', integer(attempt))
   own._created = integer(happened_ms)
+  own._inserted = integer(now_ms)
   own._attempt = integer(attempt)
+end
+for name, said in pairs({_ttl = named.ttl, _max_duration = named.max_duration}) do
+  if said ~= '' and not row[name] then own[name] = said end
 end
 
 local function forget(name)  -- of an earlier attempt
@@ -128,9 +164,12 @@ end
 if status_changes then
   set('status', '"' .. status .. '"')
   own._status = status
+  own._presumed = named.overdue ~= '' and row._deadline or ''
   if not is_new and attempt > known_attempt then
     set('attempt', integer(attempt))
     own._attempt = integer(attempt)
+  end
+  if not is_new and (attempt > known_attempt or overruled) then
     for _, name in ipairs({'completedAt', 'expiredAt', 'output', 'outputType', 'error', 'usageDurationMs'}) do
       forget(name)
     end
@@ -168,6 +207,11 @@ if #tags > 0 then
     if string.sub(own._tags, 1, 1) == ',' then own._tags = string.sub(own._tags, 2) end
     set('runTags', '["' .. string.gsub(own._tags, ',', '","') .. '"]')
   end
+end
+
+if named.stream ~= '' and not string.find(',' .. (row._streams or '') .. ',', ',' .. named.stream .. ',', 1, true) then
+  own._streams = (row._streams and row._streams ~= '') and (row._streams .. ',' .. named.stream) or named.stream
+  set('realtimeStreams', '["' .. string.gsub(own._streams, ',', '","') .. '"]')
 end
 
 -- 4. Metadata operations (Trigger.dev realtime protocol, section 5.2), on literal top-level keys. Those that
@@ -243,9 +287,79 @@ if #operations + #initial_metadata > 0 then
   if grows and bytes > tonumber(named.metadata_limit) then return answer('too_large', bytes) end
 end
 
-if #changed_names == 0 and #metadata_names == 0 then return answer(late or 'unchanged') end
+-- 5. Store. First what nobody is shown: until when the run may be silent, unstarted, or at work.
 
--- 5. Store.
+local renews_lease = named.lease ~= '' and (tonumber(named.attempt) or known_attempt) >= known_attempt
+if renews_lease then
+  own._lease = integer(now_ms + tonumber(named.lease))
+  own._lease_ms = named.lease
+end
+
+-- The next moment at which the run would be overdue, and what it would be then.
+local function next_deadline()
+  local function known(name) return own[name] or row[name] end
+  local now_status = known('_status')
+  local rank, moment, kind = RANK[now_status], nil, nil
+  if rank == FINAL_RANK then return '' end
+  local function at(candidate, of)
+    if not moment or candidate < moment then moment, kind = candidate, of end
+  end
+  if known('_ttl') and rank < STARTED_RANK then
+    -- It counts from the moment at which the run may begin.
+    local delay = tonumber(changed.delayUntil or redis.call('HGET', row_key, 'delayUntil') or 0) or 0
+    at(math.max(tonumber(known('_created')), delay) + tonumber(known('_ttl')), 'EXPIRED')
+  end
+  if known('_max_duration') and known('_started') then
+    at(tonumber(known('_started')) + tonumber(known('_max_duration')), 'TIMED_OUT')
+  end
+  -- Nobody works on a run that waits, or waits to be tried again.
+  if known('_lease') and (now_status == 'EXECUTING' or now_status == 'DEQUEUED') then
+    at(tonumber(known('_lease')), 'CRASHED')
+  end
+  return moment and (integer(moment) .. ':' .. kind) or ''
+end
+
+local deadline = next_deadline()
+if deadline ~= (row._deadline or '') then
+  own._deadline = deadline
+  local moment = read_deadline(deadline)
+  if moment then redis.call('ZADD', prefix .. 'deadlines', integer(moment), run)
+  else redis.call('ZREM', prefix .. 'deadlines', run) end
+end
+
+local was_final = not is_new and RANK[row._status] == FINAL_RANK
+local is_final = RANK[own._status or row._status] == FINAL_RANK
+local kept = tonumber(is_final and named.kept_finished or named.kept_unfinished)
+
+local function renew_lifetimes(feeds)
+  local lifetime = key_lifetime(kept)
+  redis.call('PEXPIRE', row_key, integer(lifetime))
+  redis.call('PEXPIRE', metadata_key, integer(lifetime))
+  local streams_lifetime = math.min(lifetime, key_lifetime(tonumber(named.kept_streams)))
+  for _, key in ipairs(stream_keys(prefix, run, own._streams or row._streams)) do
+    redis.call('PEXPIRE', key, integer(streams_lifetime))
+  end
+  redis.call('ZADD', prefix .. 'due', integer(now_ms + due_after(kept)), run)
+  extend(prefix .. 'due', lifetime)
+  extend(prefix .. 'deadlines', lifetime)
+  extend(history_key, lifetime)
+  for _, feed in ipairs(feeds) do
+    extend(prefix .. 'feed:' .. feed, lifetime)
+    extend(prefix .. 'created:' .. feed, lifetime)
+  end
+end
+local renewal_due = renewal_is_due(kept, now_ms - tonumber(row._touched or 0))
+
+if #changed_names == 0 and #metadata_names == 0 then
+  if renewal_due and renews_lease then
+    own._touched = integer(now_ms)
+    renew_lifetimes(feeds_of(row._task, row._batch, row._tags))
+  end
+  local fields = {}
+  for name, value in pairs(own) do fields[#fields + 1] = name; fields[#fields + 1] = value end
+  if #fields > 0 then redis.call('HSET', row_key, unpack(fields)) end
+  return answer(late or 'unchanged')
+end
 
 local sequence = redis.call('HINCRBY', history_key, 'sequence', 1)
 local updated = math.max(now_ms, tonumber(row._updated or 0))
@@ -282,31 +396,27 @@ if #metadata_names > 0 then
   end
 end
 
-local is_final = RANK[own._status or row._status] == FINAL_RANK
-local kept = tonumber(is_final and named.kept_finished or named.kept_unfinished)
 local enters = is_new or #added > 0 or changed.taskIdentifier ~= nil or changed.batchId ~= nil  -- some feed
-local renew = enters or status_changes
+local renew = enters or status_changes or renewal_due
   or (#metadata_names > 0 and (row._bytes or '0') == '0')  -- its key is new
-  or renewal_is_due(kept, now_ms - tonumber(row._touched or 0))
 if renew then own._touched = integer(now_ms) end
+if is_new then own._number = integer(sequence) end
 for name, value in pairs(own) do fields[#fields + 1] = name; fields[#fields + 1] = value; row[name] = value end
 redis.call('HSET', row_key, unpack(fields))
 if #gone > 0 then redis.call('HDEL', row_key, unpack(gone)) end
 
-local indexes = index_keys(prefix, row._task, row._batch, row._tags)
-for _, index in ipairs(indexes) do redis.call('ZADD', index, integer(sequence), run) end
-
-if renew then
-  local lifetime = key_lifetime(kept)
-  redis.call('PEXPIRE', row_key, integer(lifetime))
-  redis.call('PEXPIRE', metadata_key, integer(lifetime))
-  redis.call('ZADD', prefix .. 'due', integer(now_ms + due_after(kept)), run)
-  extend(prefix .. 'due', lifetime)
-  extend(history_key, lifetime)
-  for _, index in ipairs(indexes) do extend(index, lifetime) end
+local feeds = feeds_of(row._task, row._batch, row._tags)
+for _, feed in ipairs(feeds) do
+  redis.call('ZADD', prefix .. 'feed:' .. feed, integer(sequence), run)
+  if enters then redis.call('ZADD', prefix .. 'created:' .. feed, row._number, run) end
 end
+
+if renew then renew_lifetimes(feeds) end
 if is_new then
-  for _, index in ipairs(indexes) do drop_dead(prefix, index) end
+  for _, feed in ipairs(feeds) do
+    drop_dead(prefix, prefix .. 'feed:' .. feed)
+    drop_dead(prefix, prefix .. 'created:' .. feed)
+  end
   sweep(prefix, now, 2)  -- one comes, up to two go: what is kept stays bounded without anyone's help
 end
 
@@ -352,8 +462,8 @@ event[#event + 1] = '}'
 local message = table.concat(event)
 
 redis.call(named.publish, prefix .. 'changes:run:' .. run, message)
-for _, index in ipairs(indexes) do
-  redis.call(named.publish, prefix .. 'changes:' .. string.sub(index, #prefix + 6), message)
-end
+for _, feed in ipairs(feeds) do redis.call(named.publish, prefix .. 'changes:' .. feed, message) end
+-- Streams end with their run, also those that nobody has written to yet.
+if is_final ~= was_final then redis.call(named.publish, prefix .. 'changes:streams:' .. run, message) end
 
 return answer(late == 'stale' and 'stale' or 'applied', sequence)

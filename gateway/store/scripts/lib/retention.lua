@@ -13,12 +13,23 @@ local function extend(key, lifetime)
   if redis.call('PTTL', key) < lifetime then redis.call('PEXPIRE', key, integer(lifetime)) end
 end
 
--- The indexes that hold a run: one sorted set per feed.
-local function index_keys(prefix, task, batch, tags)
-  local keys = {prefix .. 'feed:all'}
-  if task and task ~= '' then keys[#keys + 1] = prefix .. 'feed:task:' .. task end
-  if batch and batch ~= '' then keys[#keys + 1] = prefix .. 'feed:batch:' .. batch end
-  for tag in string.gmatch(tags or '', '[^,]+') do keys[#keys + 1] = prefix .. 'feed:tag:' .. tag end
+-- The feeds that hold a run, besides its own. Each has two sorted sets of run ids: `feed:…` by the number of the last
+-- change, and `created:…` by the number of the first one; and a channel, `changes:…`.
+local function feeds_of(task, batch, tags)
+  local feeds = {'all'}
+  if task and task ~= '' then feeds[#feeds + 1] = 'task:' .. task end
+  if batch and batch ~= '' then feeds[#feeds + 1] = 'batch:' .. batch end
+  for tag in string.gmatch(tags or '', '[^,]+') do feeds[#feeds + 1] = 'tag:' .. tag end
+  return feeds
+end
+
+-- The logs of a run's streams, and what is known of each.
+local function stream_keys(prefix, run, streams)
+  local keys = {}
+  for stream in string.gmatch(streams or '', '[^,]+') do
+    keys[#keys + 1] = prefix .. 'stream:' .. run .. ',' .. stream
+    keys[#keys + 1] = prefix .. 'stream-state:' .. run .. ',' .. stream
+  end
   return keys
 end
 
@@ -35,10 +46,14 @@ local function sweep(prefix, now, count)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'due', '-inf', integer(now / 1000), 'LIMIT', 0, count)
   for _, run in ipairs(due) do
     local key = prefix .. 'run:' .. run
-    local row = redis.call('HMGET', key, '_task', '_batch', '_tags')
-    for _, index in ipairs(index_keys(prefix, row[1], row[2], row[3])) do redis.call('ZREM', index, run) end
-    redis.call('DEL', key, prefix .. 'metadata:' .. run)
+    local row = redis.call('HMGET', key, '_task', '_batch', '_tags', '_streams')
+    for _, feed in ipairs(feeds_of(row[1], row[2], row[3])) do
+      redis.call('ZREM', prefix .. 'feed:' .. feed, run)
+      redis.call('ZREM', prefix .. 'created:' .. feed, run)
+    end
+    redis.call('DEL', key, prefix .. 'metadata:' .. run, unpack(stream_keys(prefix, run, row[4] or '')))
     redis.call('ZREM', prefix .. 'due', run)
+    redis.call('ZREM', prefix .. 'deadlines', run)
   end
   return #due
 end
