@@ -20,7 +20,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	scripts/system-packages chromium redis node
+	scripts/system-packages chromium redis node nginx caddy
 	$(BIN)/python -m pytest
 
 # Deliveries, latency and memory beside a plain Starlette gateway, in one run of a few minutes.
@@ -38,4 +38,4 @@ $(STAMP): pyproject.toml scripts/system-packages
 	touch $@
 
 clean:
-	rm -rf .venv .cache .runcast .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache .runcast .pytest_cache .mypy_cache .ruff_cache .schemathesis .hypothesis

@@ -10,6 +10,7 @@ Public tokens for run feeds: mint them, verify them, and ask what they allow. No
 The tokens are those of the official Trigger.dev SDK (realtime protocol, section 2): each reads the other's.
 """
 
+from auth.claims import Claims
 from auth.errors import (
     AuthError,
     BadExpiry,
@@ -38,15 +39,17 @@ from auth.errors import (
 from auth.keys import GRACE, EnvironmentId, EnvironmentKeys, Keyring, SigningKey, generate_secret_key
 from auth.lifetimes import Expires, expires_at
 from auth.scopes import Grant, Permissions, Resource, Scope, scopes_to_mint
-from auth.tokens import VerifiedToken, looks_like_public_token, mint, verify
+from auth.tokens import DEFAULT_EXPIRES, VerifiedToken, looks_like_public_token, mint, read_unverified, verify
 
 __all__ = [
+    "DEFAULT_EXPIRES",
     "GRACE",
     "AuthError",
     "BadExpiry",
     "BadKeyring",
     "BadScope",
     "BadSignature",
+    "Claims",
     "DuplicateSecret",
     "EnvironmentId",
     "EnvironmentKeys",
@@ -79,6 +82,7 @@ __all__ = [
     "generate_secret_key",
     "looks_like_public_token",
     "mint",
+    "read_unverified",
     "scopes_to_mint",
     "verify",
 ]

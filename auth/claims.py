@@ -36,12 +36,14 @@ class Claims:
     subject: str
     grant: Grant
     expires_at: int
-    #: As the minting backend's clock had it; None when the token does not say.
-    issued_at: int | None = None
+    #: As the minting backend's clock had it; None when the token does not say. It may have a fraction.
+    issued_at: float | None = None
     not_before: int | None = None
     #: None when the token does not say, which is not the same as False to other readers.
     one_time: bool | None = None
     token_id: str | None = None
+    #: The end user that the token was minted for; None when it does not say.
+    user: str | None = None
 
     def check_time(self, now: float) -> None:
         """
@@ -66,6 +68,8 @@ def write_claims(claims: Claims) -> dict[str, Any]:
         "otu": claims.one_time,
         "realtime": None if skipped is None else {"skipColumns": sorted(skipped)},
         "jti": claims.token_id,
+        # RFC 8693, section 4.1: who acts with the token. Other readers of these tokens take it for attribution only.
+        "act": None if claims.user is None else {"sub": claims.user},
         "iat": claims.issued_at,
         "nbf": claims.not_before,
     }
@@ -109,11 +113,19 @@ def read_claims(payload: JsonObject) -> Claims:
         grant=Grant.parse(_texts(payload.get("scopes", []), "scopes"), skip_columns=_skip_columns(payload)),
         # A token without an end could never be got rid of but by rotating the key, so `exp` is needed.
         expires_at=_seconds(_needed(payload, "exp"), "exp"),
-        issued_at=_optional_seconds(payload, "iat"),
+        issued_at=_moment(payload["iat"], "iat") if "iat" in payload else None,
         not_before=_optional_seconds(payload, "nbf"),
         one_time=_optional_flag(payload, "otu"),
         token_id=_text(payload["jti"], "jti") if "jti" in payload else None,
+        user=_user(payload),
     )
+
+
+def _user(payload: JsonObject) -> str | None:
+    acts = payload.get("act", {})
+    if not isinstance(acts, dict):
+        raise MalformedToken("'act' must be an object")
+    return _text(acts["sub"], "act.sub") if "sub" in acts else None
 
 
 def _skip_columns(payload: JsonObject) -> Iterable[str] | None:
@@ -143,12 +155,16 @@ def _optional_flag(payload: JsonObject, claim: str) -> bool | None:
 
 
 def _seconds(value: object, claim: str) -> int:
+    return int(_moment(value, claim))
+
+
+def _moment(value: object, claim: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedToken(f"{claim!r} must be a number of seconds")
     # Compared before it is converted: infinities and NaN fail here, and cannot become integers.
     if not -LATEST_SECONDS <= value <= LATEST_SECONDS:
         raise MalformedToken(f"{claim!r} is beyond the year 9999")
-    return int(value)
+    return value
 
 
 def _texts(value: object, claim: str) -> list[str]:

@@ -53,11 +53,12 @@ class UnusableSecret(AuthError):
 
     code = "unusable_secret"
 
-    def __init__(self, *, environment: str, reason: str) -> None:
-        self.environment, self.reason = environment, reason
+    def __init__(self, *, environment: str, reason: str, source: str = "") -> None:
+        self.environment, self.reason, self.source = environment, reason, source
 
     def __str__(self) -> str:
-        return f"a secret key of environment {shown(self.environment)} cannot be used: {self.reason}"
+        where = f"{self.source}: " if self.source else ""
+        return f"{where}a secret key of environment {shown(self.environment)} cannot be used: {self.reason}"
 
 
 class WeakSecret(UnusableSecret):
@@ -65,11 +66,12 @@ class WeakSecret(UnusableSecret):
 
     code = "weak_secret"
 
-    def __init__(self, *, environment: str, size_bytes: int, minimum_bytes: int) -> None:
+    def __init__(self, *, environment: str, size_bytes: int, minimum_bytes: int, source: str = "") -> None:
         self.size_bytes, self.minimum_bytes = size_bytes, minimum_bytes
         super().__init__(
             environment=environment,
             reason=f"it has {size_bytes} bytes, at least {minimum_bytes} are needed",
+            source=source,
         )
 
 

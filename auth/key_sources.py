@@ -20,6 +20,10 @@ PREVIOUS_SECRET_KEYS = "RUNCAST_PREVIOUS_SECRET_KEYS"  # noqa: S105 - the name o
 ENVIRONMENT = "RUNCAST_ENVIRONMENT"
 ENVIRONMENTS_FILE = "RUNCAST_ENVIRONMENTS_FILE"
 DEFAULT_ENVIRONMENT = "default"
+#: Behind the name of a variable that holds secrets: the path of a file with them, as Docker and Kubernetes mount it.
+FILE_SUFFIX = "_FILE"
+#: Longer than any list of keys.
+_FILE_LIMIT_BYTES = 1024 * 1024
 
 _TIME_EXAMPLE = "2026-01-31T10:00:00Z"
 
@@ -30,6 +34,8 @@ class KeyEntry:
 
     secret: str = field(repr=False)
     retired_at: datetime | None = None
+    #: Where it is written: the name of a variable or a file.
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ def read_environ(environ: Mapping[str, str]) -> list[EnvironmentEntry]:
     path = environ.get(ENVIRONMENTS_FILE, "").strip()
     if path:
         # The fallback may well be set beside a file, for the SDK; ours beside it is a contradiction.
-        for name in (SECRET_KEY, PREVIOUS_SECRET_KEYS):
+        ours = (SECRET_KEY, PREVIOUS_SECRET_KEYS)
+        for name in (*ours, *(name + FILE_SUFFIX for name in ours)):
             if environ.get(name, "").strip():
                 raise BadKeyring(source=name, reason=f"it is set, and so is {ENVIRONMENTS_FILE}; keep one")
         return read_file(Path(path))
@@ -54,25 +61,71 @@ def read_environ(environ: Mapping[str, str]) -> list[EnvironmentEntry]:
 
 
 def _one_environment(environ: Mapping[str, str]) -> EnvironmentEntry:
-    secret = environ.get(SECRET_KEY, "").strip() or environ.get(FALLBACK_SECRET_KEY, "").strip()
-    if not secret:
-        raise NoSecretKey(source=SECRET_KEY, reason=f"no secret key is set, nor {ENVIRONMENTS_FILE}")
-    written = environ.get(PREVIOUS_SECRET_KEYS, "").split(",")
+    found = _read_variable(environ, SECRET_KEY) or _read_variable(environ, FALLBACK_SECRET_KEY)
+    if found is None:
+        reason = f"no secret key is set, nor {SECRET_KEY}{FILE_SUFFIX}, nor {ENVIRONMENTS_FILE}"
+        raise NoSecretKey(source=SECRET_KEY, reason=reason)
+    secret, source = found
+    previous = _read_variable(environ, PREVIOUS_SECRET_KEYS)
     return EnvironmentEntry(
         environment=environ.get(ENVIRONMENT, "").strip() or DEFAULT_ENVIRONMENT,
-        current=KeyEntry(secret),
-        previous=tuple(_previous_key(one.strip()) for one in written if one.strip()),
+        current=KeyEntry(secret, source=source),
+        previous=() if previous is None else read_previous_keys(previous[0], source=previous[1]),
     )
 
 
-def _previous_key(written: str) -> KeyEntry:
+def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
+    """What the variable *name* says, or the file that NAME_FILE names, and which of them it was."""
+    text, path = environ.get(name, "").strip(), environ.get(name + FILE_SUFFIX, "").strip()
+    if text and path:
+        raise BadKeyring(source=name, reason=f"it is set, and so is {name}{FILE_SUFFIX}; keep one")
+    if not path:
+        return (text, name) if text else None
+    source = f"{name}{FILE_SUFFIX} ({path})"
+    return read_secret_file(Path(path), source=source), source
+
+
+def read_secret_file(path: Path, *, source: str) -> str:
+    """
+    What a file with a secret in it says, without the line break at its end.
+
+    Raises:
+        BadKeyring: When it can't be read, is empty, or is no file of that kind.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_FILE_LIMIT_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise BadKeyring(source=source, reason=f"it cannot be read: {reason}") from None
+    if not text:
+        raise BadKeyring(source=source, reason="it is empty")
+    return text
+
+
+def read_previous_keys(written: object, *, source: str) -> tuple[KeyEntry, ...]:
+    """
+    Earlier keys: text with commas or line breaks between `key` and `key@time`, or a list as a file has it.
+
+    Raises:
+        BadKeyring: When they can't be understood.
+    """
+    if isinstance(written, str):
+        listed = (one.strip() for line in written.splitlines() for one in line.split(","))
+        return tuple(_previous_key(one, source=source) for one in listed if one)
+    if not isinstance(written, list):
+        raise BadKeyring(source=source, reason="previous_secret_keys must be a list")
+    return tuple(_previous_entry(one, source=source) for one in written)
+
+
+def _previous_key(written: str, *, source: str) -> KeyEntry:
     """A key from `key` or `key@time`."""
     secret, at, time = written.rpartition("@")
     if not at:
-        return KeyEntry(written)
+        return KeyEntry(written, source=source)
     # What follows may be the end of a secret, so the error must not repeat it.
     hint = f"what follows '@' must be a time such as {_TIME_EXAMPLE}; a secret with an '@' belongs in a file"
-    return KeyEntry(secret.strip(), _aware_time(time.strip(), source=PREVIOUS_SECRET_KEYS, hint=hint))
+    return KeyEntry(secret.strip(), _aware_time(time.strip(), source=source, hint=hint), source)
 
 
 def read_file(path: Path) -> list[EnvironmentEntry]:
@@ -83,10 +136,20 @@ def read_file(path: Path) -> list[EnvironmentEntry]:
         BadKeyring: When it cannot be read, is not TOML or JSON, or holds something unexpected.
     """
     document = _table(_parse(path), source=str(path), known={"environments"})
-    listed = _table(document.get("environments", {}), source=f"{path}, environments")
+    return read_environments(document.get("environments", {}), source=str(path))
+
+
+def read_environments(written: object, *, source: str) -> list[EnvironmentEntry]:
+    """
+    The environments of a table that was read already, as `environments` in a file.
+
+    Raises:
+        BadKeyring: When it holds something unexpected, or nothing.
+    """
+    listed = _table(written, source=f"{source}, environments")
     if not listed:
-        raise NoSecretKey(source=str(path), reason="it lists no environments")
-    return [_environment(id_, body, source=f"{path}, environment {shown(id_)}") for id_, body in listed.items()]
+        raise NoSecretKey(source=source, reason="it lists no environments")
+    return [_environment(id_, body, source=f"{source}, environment {shown(id_)}") for id_, body in listed.items()]
 
 
 def _parse(path: Path) -> object:
@@ -122,20 +185,20 @@ def _environment(environment: str, body: object, *, source: str) -> EnvironmentE
         raise BadKeyring(source=source, reason="previous_secret_keys must be a list")
     return EnvironmentEntry(
         environment=environment,
-        current=KeyEntry(_secret(table, source=source)),
-        previous=tuple(_previous_entry(one, source=source) for one in previous),
+        current=KeyEntry(_secret(table, source=source), source=source),
+        previous=read_previous_keys(previous, source=source),
     )
 
 
 def _previous_entry(written: object, *, source: str) -> KeyEntry:
     if isinstance(written, str):
-        return KeyEntry(written)
+        return KeyEntry(written, source=source)
     table = _table(written, source=f"{source}, previous_secret_keys", known={"secret_key", "retired_at"})
     secret, retired_at = _secret(table, source=source), table.get("retired_at")
     if retired_at is None:
-        return KeyEntry(secret)
+        return KeyEntry(secret, source=source)
     hint = f"retired_at must be a time such as {_TIME_EXAMPLE}, with its time zone"
-    return KeyEntry(secret, _aware_time(retired_at, source=source, hint=hint))
+    return KeyEntry(secret, _aware_time(retired_at, source=source, hint=hint), source)
 
 
 def _secret(table: Mapping[str, object], *, source: str) -> str:

@@ -10,6 +10,7 @@ Nothing here shows a secret: no `repr`, no error, no warning.
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import string
@@ -58,6 +59,8 @@ class SigningKey:
 
     secret: str = field(repr=False)
     retired_at: float | None = None
+    #: Where it is written down, for whoever must correct it; "" when a program made it.
+    source: str = field(default="", compare=False)
 
     @property
     def size_bytes(self) -> int:
@@ -114,7 +117,8 @@ class EnvironmentKeys:
         """A sentence for each secret that is accepted, but shorter than it should be."""
         named = [("secret key", self.current), *(("previous secret key", key) for key in self.previous)]
         return [
-            f"A {name} of environment {shown(self.environment)} has {key.size_bytes} bytes;"
+            f"{key.source and key.source + ': '}a {name} of environment {shown(self.environment)} has"
+            f" {key.size_bytes} bytes;"
             f" use at least {RECOMMENDED_SECRET_BYTES} (RFC 7518, section 3.2)."
             for name, key in named
             if key.size_bytes < RECOMMENDED_SECRET_BYTES
@@ -151,12 +155,15 @@ class Keyring:
         RUNCAST_ENVIRONMENTS_FILE
             Instead: the path of a file with several environments, see `from_file`.
 
+        Instead of a variable with secrets, its name and `_FILE` may name a file that holds the same:
+        RUNCAST_SECRET_KEY_FILE, TRIGGER_SECRET_KEY_FILE, RUNCAST_PREVIOUS_SECRET_KEYS_FILE.
+
         Raises:
             NoSecretKey: When none of them is set.
             BadKeyring: When they contradict each other, or cannot be understood.
             WeakSecret, UnusableSecret, DuplicateSecret: When a secret cannot be used.
         """
-        return cls._from_entries(read_environ(environ), allow_weak=allow_weak, grace=grace)
+        return cls.from_entries(read_environ(environ), allow_weak=allow_weak, grace=grace)
 
     @classmethod
     def from_file(cls, path: str | Path, *, allow_weak: bool = False, grace: timedelta = GRACE) -> Self:
@@ -174,10 +181,18 @@ class Keyring:
             BadKeyring: When the file cannot be read or understood.
             WeakSecret, UnusableSecret, DuplicateSecret: When a secret cannot be used.
         """
-        return cls._from_entries(read_file(Path(path)), allow_weak=allow_weak, grace=grace)
+        return cls.from_entries(read_file(Path(path)), allow_weak=allow_weak, grace=grace)
 
     @classmethod
-    def _from_entries(cls, entries: list[EnvironmentEntry], *, allow_weak: bool, grace: timedelta) -> Self:
+    def from_entries(
+        cls, entries: Iterable[EnvironmentEntry], *, allow_weak: bool = False, grace: timedelta = GRACE
+    ) -> Self:
+        """
+        The keys that were read already (`auth.key_sources`).
+
+        Raises:
+            BadKeyring, WeakSecret, UnusableSecret, DuplicateSecret: When a secret cannot be used.
+        """
         return cls(
             EnvironmentKeys(
                 environment=EnvironmentId(entry.environment),
@@ -188,6 +203,10 @@ class Keyring:
             )
             for entry in entries
         )
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[EnvironmentKeys]]]:
+        # In another process secrets are looked up by other hashes.
+        return type(self), (list(self._by_environment.values()),)
 
     def __repr__(self) -> str:
         return f"Keyring(environments={list(self._by_environment)})"
@@ -223,6 +242,19 @@ class Keyring:
         honoured = key.is_honoured(time.time() if now is None else now, keys.grace)
         return keys.environment if same and honoured else None
 
+    def end_of(self, environment: str, secret: str) -> float:
+        """
+        The unix second at which *secret* stops to count for *environment*.
+
+        Infinite when it counts as long as it is listed; 0 when it isn't, or not for that environment.
+        """
+        found = self._by_secret.get(_fingerprint(secret))
+        if found is None or found[0].environment != environment:
+            return 0.0
+        keys, key = found
+        until = key.honoured_until(keys.grace)
+        return math.inf if until is None else until
+
     def warnings(self) -> list[str]:
         """Sentences to print at start, about secrets that are accepted but short. None holds a secret."""
         return [sentence for keys in self._by_environment.values() for sentence in keys.warnings()]
@@ -254,9 +286,14 @@ def generate_secret_key(kind: str = "dev") -> str:
 def _check_secret(key: SigningKey, environment: str, *, allow_weak: bool) -> None:
     reason = _why_unusable(key.secret)
     if reason is not None:
-        raise UnusableSecret(environment=environment, reason=reason)
+        raise UnusableSecret(environment=environment, reason=reason, source=key.source)
     if key.size_bytes < MINIMUM_SECRET_BYTES and not allow_weak:
-        raise WeakSecret(environment=environment, size_bytes=key.size_bytes, minimum_bytes=MINIMUM_SECRET_BYTES)
+        raise WeakSecret(
+            environment=environment,
+            size_bytes=key.size_bytes,
+            minimum_bytes=MINIMUM_SECRET_BYTES,
+            source=key.source,
+        )
 
 
 def _why_unusable(secret: str) -> str | None:
@@ -274,7 +311,7 @@ def _why_unusable(secret: str) -> str | None:
 
 
 def _signing_key(entry: KeyEntry) -> SigningKey:
-    return SigningKey(entry.secret, entry.retired_at.timestamp() if entry.retired_at else None)
+    return SigningKey(entry.secret, entry.retired_at.timestamp() if entry.retired_at else None, entry.source)
 
 
 def _bytes(secret: str) -> bytes:

@@ -74,14 +74,20 @@ class VerifiedToken:
     #: and stops to count before that.
     valid_until: int
     issued_at: int | None
+    #: The same with its fraction, if it has one.
+    issued_exactly: float | None
     #: To be used once; whoever acts on it keeps count, by `digest`.
     one_time: bool
     #: A random name that a list of revoked tokens can hold; None when the token has none.
     jti: str | None
+    #: The end user that it was minted for (`mint`'s *subject*, the claim `act.sub`); None when it does not say.
+    user: str | None
     #: The `sub` claim as it stands in the token: the environment's id.
     subject: str
     #: SHA-256 of the whole token, in hex: names it without being it.
     digest: str
+    #: The key that signed it, to be asked later whether it still counts (`Keyring.end_of`).
+    key: SigningKey
 
 
 def mint(
@@ -92,6 +98,8 @@ def mint(
     one_time: bool | None = None,
     skip_columns: Iterable[str] | None = None,
     jti: str | None = None,
+    subject: str | None = None,
+    precise: bool = False,
     now: float | None = None,
 ) -> str:
     """
@@ -104,13 +112,16 @@ def mint(
         one_time: Whether it may be used only once. None leaves the claim out.
         skip_columns: Columns that its viewers are never sent.
         jti: A name for it; random when not given.
+        subject: The end user it is for, by any name of yours: all tokens of one subject can be revoked together.
+        precise: Say by the millisecond when it was issued, not by the second as the official SDK does: then it is told
+            from those that were issued in the same second, but before they were revoked together.
         now: The current time in unix seconds. Tests mint in the past instead of patching clocks.
 
     Raises:
         BadScope: When a scope has a blank part: it could never grant anything.
         BadExpiry, ExpiryPassed: When *expires* says nothing, or names the past.
         TokenTooLong: When there are so many scopes that `verify` would refuse the token.
-        MalformedToken: When *jti* or a column is not valid Unicode, for the same reason.
+        MalformedToken: When *jti*, *subject* or a column is not valid Unicode, for the same reason.
     """
     now = time.time() if now is None else now
     ends = expires_at(expires, now=now)
@@ -123,9 +134,10 @@ def mint(
         subject=keys.environment,
         grant=Grant(scopes_to_mint(scopes), hidden),
         expires_at=ends,
-        issued_at=int(now),
+        issued_at=round(now, 3) if precise else int(now),
         one_time=one_time,
         token_id=secrets.token_urlsafe(12) if jti is None else jti,
+        user=subject,
     )
     written = write_claims(claims)
     # Whatever we sign we can read: a name that is not valid Unicode fails here, not at the viewer's.
@@ -156,12 +168,25 @@ def verify(token: str, keyring: Keyring, *, now: float | None = None) -> Verifie
         grant=claims.grant,
         expires_at=claims.expires_at,
         valid_until=claims.expires_at if key_ends is None else min(claims.expires_at, int(key_ends)),
-        issued_at=claims.issued_at,
+        issued_at=None if claims.issued_at is None else int(claims.issued_at),
+        issued_exactly=claims.issued_at,
         one_time=claims.one_time is True,
         jti=claims.token_id,
+        user=claims.user,
         subject=claims.subject,
         digest=hashlib.sha256(token.encode()).hexdigest(),
+        key=key,
     )
+
+
+def read_unverified(token: str) -> Claims:
+    """
+    What *token* says of itself, for people who look at one. Nothing says that it is true: nobody may be let in by it.
+
+    Raises:
+        TokenError: When it is not one of our tokens at all.
+    """
+    return read_claims(_read_unverified(token))
 
 
 def looks_like_public_token(credential: str) -> bool:

@@ -22,7 +22,7 @@ from auth import AuthError, mint
 from demo.gateway import PATH
 from demo.processes import Ended, Programs
 from demo.tasks import CONCURRENCY, QUEUE
-from gateway.cli.dev import prepare
+from gateway.cli.dev import leave_keys, prepare
 from gateway.cli.serve import address
 from gateway.errors import GatewayError
 from gateway.store.embedded import state_directory
@@ -49,8 +49,9 @@ def main() -> None:
         signal.signal(number, _setter(stop))
     with ExitStack() as resources:
         try:
-            settings, keys = prepare(resources)
-            run(settings, keys, stop)
+            prepared = prepare(resources)
+            leave_keys(prepared)
+            run(prepared.settings, prepared.keys, stop)
         except (GatewayError, AuthError, Ended, redis.RedisError) as error:
             sys.exit(f"demo: {error}")
 

@@ -3,74 +3,186 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from auth import Keyring
+from gateway.api import batches, changes, openapi, runs, streams, tokens
+from gateway.api.endpoint import merged
 from gateway.feed.hub import Hub
 from gateway.feeds import EnvironmentId
 from gateway.health import Readiness, livez
-from gateway.logs import configure_logging
-from gateway.settings import from_environ
+from gateway.limits import Quotas
+from gateway.logs import hide_secrets
+from gateway.metrics.counters import Counters
+from gateway.monitoring.endpoint import MetricsEndpoint, PrivatePort
+from gateway.monitoring.monitor import Monitor
+from gateway.monitoring.requests import CountRequests
+from gateway.monitoring.spans import TraceRequests
+from gateway.store.deadlines import Deadlines
 from gateway.store.redis_store import RedisStore
+from gateway.store.revocations import RevocationStore
+from gateway.store.run_writer import RunWriter
+from gateway.tracing import tracing
 from gateway.transports import refusals
 from gateway.transports.admission import Admission
+from gateway.transports.expirations import Expirations
+from gateway.transports.poll import PollEndpoint
+from gateway.transports.reloading import Reloading
+from gateway.transports.renewing import Renewals
+from gateway.transports.revoking import RevocationWatch
 from gateway.transports.sse import EventsEndpoint
-from gateway.transports.viewing import Expirations, Services
+from gateway.transports.viewing import Services
 from gateway.transports.websocket import WebSocketEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
+    from auth import Keyring
+    from gateway.api.endpoint import ApiRoute
     from gateway.settings import Settings
+    from gateway.transports.origins import Origins
+    from gateway.transports.reloading import KeysAndOrigins
     from gateway.transports.sinks import Receive, Scope, Send
 
 
-def create_app(settings: Settings, keyring: Keyring, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
+def create_app(
+    settings: Settings,
+    keyring: Keyring,
+    *,
+    routes: Sequence[BaseRoute] = (),
+    reload: Callable[[], KeysAndOrigins] | None = None,
+) -> ASGIApp:
     """
     The gateway as an ASGI app, for any server; `gateway.server` serves it fastest.
 
     Args:
         routes: More routes, before ours: a page, say.
+        reload: Reads keys and origins again, for `services.reload()`; raises GatewayError or AuthError if it can't.
     """
     store = RedisStore(settings.redis_url, settings.retention)
     environments = [EnvironmentId(name) for name in keyring.environments]
-    hub = Hub(store, settings.redis_url, environments, settings.heartbeat_seconds)
-    admission = Admission(keyring, settings.origins, store)
-    services = Services(settings, store, hub, admission, Expirations())
+    counters = Counters()
+    quotas = _quotas(settings, counters)
+    hub = Hub(store, settings.redis_url, environments, settings.heartbeat_seconds, quotas.hearing)
+    expirations = Expirations()
+    revocations = RevocationWatch(RevocationStore(store), hub, environments, expirations)
+    admission = Admission(keyring, settings.origins, store, revocations)
+    renewals = Renewals(hub, store, admission)
+    writer = RunWriter(settings.redis_url, settings.retention, settings.limits)
+    deadlines = Deadlines(store, writer, environments)
+    services = Services(
+        *(settings, store, hub, admission, expirations, revocations, renewals, writer, deadlines, quotas),
+        counters=counters,
+        reload=Reloading(reload),
+    )
+    monitor = Monitor(services)
+    _hide_secrets(settings, keyring)
 
     app = Starlette(
         routes=[
             *routes,
+            *_api(services),
             WebSocketRoute("/v1/ws", WebSocketEndpoint(services)),
             Route("/v1/events", EventsEndpoint(services)),
-            Route("/livez", livez),
-            Route("/healthz", livez),
-            Route("/readyz", Readiness(services).readyz),
+            Route("/v1/poll", PollEndpoint(services)),
+            *_watching(services, monitor, beside=settings.metrics_port is None),
             WebSocketRoute("/{path:path}", _NoSocketHere()),
         ],
-        lifespan=_lifespan(services),
-        exception_handlers={404: _not_found, 405: _method_not_allowed},
+        lifespan=_lifespan(services, monitor),
+        middleware=_middleware(services, monitor),
+        exception_handlers=_HANDLERS,
     )
     # It would answer /v1/events/?token=… with a Location that repeats the token, in front of whoever logs those.
     app.router.redirect_slashes = False
     app.state.services = services
-    return _with_cors(app, settings)
+    cors = _Cors(app, settings.origins)
+    services.reload.tell(partial(_take, services, cors))
+    return cors
 
 
-def _lifespan(services: Services) -> Any:
+def _quotas(settings: Settings, counters: Counters) -> Quotas:
+    return Quotas(
+        connections_per_environment=settings.connections_per_environment,
+        connections_per_token=settings.connections_per_token,
+        requests_per_second=settings.requests_per_second,
+        token_requests_per_second=settings.token_requests_per_second,
+        changes_per_second=settings.changes_per_second,
+        hits=counters.limits_hit,
+    )
+
+
+def _take(services: Services, cors: _Cors, found: KeysAndOrigins) -> None:
+    """Put other keys and origins to use. Whoever's key is gone is sent away."""
+    environments = [EnvironmentId(name) for name in found.keyring.environments]
+    services.hub.know(environments)
+    services.deadlines.environments = tuple(dict.fromkeys([*services.deadlines.environments, *environments]))
+    services.revocations.watch(environments)
+    services.admission.reload(found.keyring, found.origins)
+    _hide_secrets(services.settings, found.keyring)
+    services.expirations.keys_changed()
+    cors.allow(found.origins)
+
+
+def _api(services: Services) -> list[ApiRoute]:
+    """The plain requests, one route for each path, and the document that describes them."""
+    rooms = (runs, changes, batches, streams, tokens)
+    plain = merged([route for room in rooms for route in room.routes(services)])
+    return [*plain, *openapi.routes(services, plain)]
+
+
+def _hide_secrets(settings: Settings, keyring: Keyring) -> None:
+    """No log line may have one in it, whatever it looks like."""
+    for environment in keyring.environments:
+        keys = keyring.keys_of(environment)
+        hide_secrets(key.secret for key in (keys.current, *keys.previous))
+    password = urlsplit(settings.redis_url).password
+    hide_secrets({password, unquote(password)} if password else ())
+
+
+def _watching(services: Services, monitor: Monitor, *, beside: bool) -> list[Route]:
+    """
+    The routes of whoever watches the gateway.
+
+    Args:
+        beside: At the port where everything else is, too; /metrics is not for everybody there.
+    """
+    metrics = MetricsEndpoint(monitor, services, guarded=beside)
+    return [
+        Route("/livez", livez),
+        Route("/healthz", livez),
+        Route("/readyz", Readiness(services).readyz),
+        *([Route("/metrics", metrics.metrics)] if beside else []),
+    ]
+
+
+def _middleware(services: Services, monitor: Monitor) -> list[Middleware]:
+    found = [Middleware(CountRequests, services.counters)]
+    traced = tracing()
+    if traced is not None:
+        found.append(Middleware(TraceRequests, traced))
+    port = services.settings.metrics_port
+    if port is None:
+        return found
+    metrics = MetricsEndpoint(monitor, services, guarded=False)
+    routes = [*_watching(services, monitor, beside=False), Route("/metrics", metrics.metrics)]
+    return [*found, Middleware(PrivatePort, port, routes, _HANDLERS)]
+
+
+def _lifespan(services: Services, monitor: Monitor) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with services.running():
+        async with monitor.running(), services.running():
             yield
 
     return lifespan
@@ -84,6 +196,9 @@ async def _not_found(request: Request, error: Exception) -> Response:
 async def _method_not_allowed(request: Request, error: Exception) -> Response:
     status, body = refusals.method_not_allowed(request.method)
     return Response(body, status, headers={"allow": "GET, HEAD"}, media_type="application/problem+json")
+
+
+_HANDLERS: Final[dict[Any, Any]] = {404: _not_found, 405: _method_not_allowed}
 
 
 class _NoSocketHere:
@@ -100,28 +215,27 @@ class _NoSocketHere:
         await send({"type": "websocket.http.response.body", "body": body})
 
 
-def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+class _Cors:
     """Outermost, so that errors too can be read by the pages that may."""
-    origins = settings.origins
-    return CORSMiddleware(
-        app,
-        allow_origins=["*"] if origins.any else sorted(origins.exact),
-        allow_origin_regex="|".join(pattern.pattern for pattern in origins.patterns) or None,
-        allow_methods=["GET", "HEAD", "OPTIONS"],
-        allow_headers=["*"],
-        expose_headers=["retry-after"],
-        max_age=600,
-    )
 
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        self.app = app
+        self.allow(origins)
 
-def from_environment() -> ASGIApp:
-    """
-    The app as the process environment describes it: what each worker process of `runcast serve` makes for itself.
+    def allow(self, origins: Origins) -> None:
+        """From now on only these."""
+        self._answering = CORSMiddleware(
+            self.app,
+            allow_origins=["*"] if origins.any else sorted(origins.exact),
+            allow_origin_regex="|".join(pattern.pattern for pattern in origins.patterns) or None,
+            allow_methods=["GET", "HEAD", "OPTIONS", "PATCH", "POST"],
+            allow_headers=["*"],
+            expose_headers=[
+                *("etag", "idempotency-replayed", "link", "location"),
+                *("retry-after", "runcast-connection", "www-authenticate"),
+            ],
+            max_age=600,
+        )
 
-    Raises:
-        Misconfigured: When a setting can't be right.
-        AuthError: When a secret key is missing or unusable.
-    """
-    configure_logging()
-    settings = from_environ(os.environ, redis_url=os.environ["RUNCAST_REDIS_URL"])
-    return create_app(settings, Keyring.from_environ(os.environ))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answering(scope, receive, send)

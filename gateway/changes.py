@@ -7,6 +7,7 @@ granted.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,9 @@ class Limits:
     metadata_bytes: int = 256 * 1024
     payload_bytes: int = 3 * 1024 * 1024
     output_bytes: int = 10 * 1024 * 1024
+    #: One chunk of a stream; and what is kept of a whole stream, whose oldest chunks go when there is more.
+    chunk_bytes: int = 1024 * 1024
+    stream_bytes: int = 300 * 1024 * 1024
 
 
 class Operator(StrEnum):
@@ -160,6 +164,21 @@ def change(
     )
 
 
+def cancel_request(run: str, reason: str | None = None) -> Change:
+    """
+    Somebody asks a run to stop; it is CANCELED when its job says so. Who asks first is remembered, and an ended run is
+    asked nothing.
+
+    Raises:
+        BadChange: When *reason* is no text of at most a thousand characters.
+        BadFeed: When *run* can't be one.
+    """
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= _LONGEST_REASON):
+        raise BadChange(f"a reason is text of at most {_LONGEST_REASON} characters, not {reason!r}"[:400])
+    return change(run, columns={"cancelRequestedAt": time.time_ns() // 1_000_000, "cancelReason": reason})
+
+
+_LONGEST_REASON: Final = 1_000
 _LONGEST_SECONDS: Final = 366 * 24 * 3600
 
 

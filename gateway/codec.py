@@ -34,6 +34,11 @@ def encode_json(value: Any, *, what: str) -> bytes:
         raise BadChange(f"{what} can't be written as JSON: {error}") from error
 
 
+def raw_json(text: bytes) -> Any:
+    """JSON text as a value for `encode_message`, which takes it as it is."""
+    return orjson.Fragment(text)
+
+
 def encode_message(message: Mapping[str, Any]) -> bytes:
     """One of our own messages as JSON; values may be `orjson.Fragment`s of text that is JSON already."""
     return orjson.dumps(message)
@@ -106,15 +111,42 @@ class Event:
     added: frozenset[str]
 
 
-def decode_event(raw: bytes) -> Event:
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of a stream: its number in the environment, its index in the stream, its JSON as it was written."""
+
+    sequence: int
+    index: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEvent:
+    """Chunks that were put at the end of a stream. Its `sequence` is the number of the last one."""
+
+    sequence: int
+    epoch: str
+    run: RunId
+    stream: str
+    #: Empty when they are too large to be published: readers fetch them.
+    chunks: tuple[Chunk, ...]
+    left_out: bool
+    #: When they were put there (ms since 1970, by Redis's clock).
+    appended: int
+    transition: None = None
+
+
+def decode_event(raw: bytes) -> Event | AppendEvent:
     """
-    Read what `apply_change.lua` published.
+    Read what `apply_change.lua` or `append_chunks.lua` published.
 
     Raises:
         ValueError: When it was written by something else.
     """
     try:
         fields = orjson.loads(raw)
+        if "k" in fields:
+            return _append_event(fields)
         transition = fields.get("t")
         event = Event(
             sequence=fields["s"],
@@ -138,6 +170,16 @@ def decode_event(raw: bytes) -> Event:
     if not (type(event.columns) is type(event.metadata) is type(event.left_out) is dict):
         raise ValueError(f"not an event: {raw[:80]!r}")
     return event
+
+
+def _append_event(fields: dict[str, Any]) -> AppendEvent:
+    last, count, index = int(fields["s"]), int(fields["n"]), int(fields["o"])
+    texts = [str(text).encode() for text in fields.get("a", ())]
+    if len(texts) not in (0, count):
+        raise TypeError("chunks are missing")
+    chunks = tuple(Chunk(last - count + 1 + i, index + i, text) for i, text in enumerate(texts))
+    run, stream = RunId(str(fields["r"])), str(fields["k"])
+    return AppendEvent(last, str(fields["e"]), run, stream, chunks, not texts, int(fields["u"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ class FeedId:
     """
     What a viewer follows. Its text is the name that messages carry, and the name of its channel.
 
-    A run, a batch, a task, the runs that carry a tag or all of several, or all runs of the environment.
+    A run, a batch, a task, the runs that carry a tag or all of several, all runs of the environment; or one stream of
+    a run.
     """
 
     kind: str
@@ -98,22 +99,36 @@ class FeedId:
         return cls("tag", tuple(sorted({check_tag(tag) for tag in tags})))
 
     @classmethod
+    def stream(cls, run: str, key: str) -> FeedId:
+        """The log of chunks that *run* writes under *key*."""
+        return cls("stream", (check_id("run", run), check_id("stream", key)))
+
+    @classmethod
     def parse(cls, text: str) -> FeedId:
-        """Read the name of a feed back: `run:ID`, `tag:A,B`, `batch:ID`, `task:ID`, `all`."""
+        """Read the name of a feed back: `run:ID`, `tag:A,B`, `batch:ID`, `task:ID`, `all`, `stream:RUN,KEY`."""
         kind, _, name = text.partition(":")
         if text == "all":
             return ALL_RUNS
         if kind == "tag":
             return cls.tags(*name.split(","))
+        if kind == "stream" and name.count(",") == 1:
+            return cls.stream(*name.split(","))
         makers = {"run": cls.run, "batch": cls.batch, "task": cls.task}
         if kind not in makers:
-            raise BadFeed(f"a feed is run:ID, tag:TAG, batch:ID, task:ID or all, not {text[:80]!r}")
+            raise BadFeed(f"a feed is run:ID, tag:TAG, batch:ID, task:ID, stream:RUN,KEY or all, not {text[:80]!r}")
         return makers[kind](name)
 
     @property
     def channel(self) -> str:
-        """The one channel that brings every change of this feed (and, for several tags, others to sift)."""
-        return f"tag:{self.names[0]}" if self.kind == "tag" else str(self)
+        """The one channel that brings every change of this feed; for several tags, and streams, with others to sift."""
+        if self.kind == "tag":
+            return f"tag:{self.names[0]}"
+        return f"streams:{self.names[0]}" if self.kind == "stream" else str(self)
+
+    @property
+    def run_id(self) -> RunId | None:
+        """The one run that this feed is about; None when it may be about several."""
+        return RunId(self.names[0]) if self.kind in ("run", "stream") else None
 
 
 ALL_RUNS = FeedId("all")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse
@@ -27,16 +26,22 @@ async def livez(request: Request) -> Response:
 
 
 class Readiness:
-    """200 when Redis answers, the subscription hears, and the loop keeps up; else 503 with what is wrong."""
+    """
+    200 when Redis answers, the subscription hears, and the loop keeps up; else 503 with what is wrong, or `draining`.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def readyz(self, request: Request) -> Response:
+        if self._services.lifecycle.draining:
+            # What the others would say does not matter any more, and asking Redis may take a while.
+            return JSONResponse({"status": "draining"}, status_code=503, headers={"cache-control": "no-store"})
         checks = {
             "redis": await self._redis(),
             "subscription": "ok" if self._services.hub.hears else "the subscription to Redis is not connected",
-            "loop": await self._loop(),
+            "loop": self._loop(),
+            "tokens": "ok" if self._services.revocations.known else "it was not read yet which tokens were revoked",
         }
         ready = all(result == "ok" for result in checks.values())
         return JSONResponse(
@@ -53,8 +58,6 @@ class Readiness:
             return "Redis does not answer"
         return "ok"
 
-    async def _loop(self) -> str:
-        began = time.monotonic()
-        await asyncio.sleep(0)
-        lag = time.monotonic() - began
+    def _loop(self) -> str:
+        lag = self._services.counters.loop_lag.recent()
         return "ok" if lag < _LAG_SECONDS else f"the event loop is {lag:.1f} s behind"

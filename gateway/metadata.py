@@ -26,6 +26,9 @@ _UNSAFE_SEGMENTS: Final = frozenset({"__proto__", "constructor", "prototype", ""
 #: A path may lengthen an array. More elements than this can't be within the limit of a document, whatever they are.
 MAX_ARRAY_INDEX: Final = 131_072
 
+#: Larger whole numbers have no place in our JSON.
+_MOST: Final = 2**63
+
 _NATIVE: Final = frozenset({Operator.SET, Operator.DELETE, Operator.APPEND, Operator.INCREMENT, Operator.UPDATE})
 _OVERWRITING: Final = frozenset({Operator.SET, Operator.DELETE})
 
@@ -59,6 +62,23 @@ def checked(operation: Operation) -> Operation:
 def is_number(value: Any) -> bool:
     """Whether JSON would call it a number; Python's booleans are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def progress_value(current: float, total: float | None, text: str | None) -> dict[str, Any]:
+    """The metadata that shows progress; percent has two decimals and stays between 0 and 100."""
+    if not is_number(current) or not -_MOST < current < _MOST:  # which NaN isn't
+        raise BadChange(f"progress is a finite number, not {current!r}")
+    value: dict[str, Any] = {"current": current}
+    if total is not None:
+        if not is_number(total) or not 0 <= total < _MOST:
+            raise BadChange(f"the total of a progress is a number and not below 0, not {total!r}")
+        value["total"] = total
+        value["percent"] = round(min(max(100 * current / total, 0), 100), 2) if total else 100
+    if text is not None:
+        if not isinstance(text, str):
+            raise BadChange(f"the text of a progress is text, not {text!r}")
+        value["text"] = text if text.isascii() else text.encode(errors="replace").decode()
+    return value
 
 
 def _is_text(key: str) -> bool:

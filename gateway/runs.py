@@ -155,6 +155,7 @@ COLUMNS: Final = MappingProxyType(
             Column("outputType", "outputType", Kind.INTERNAL),
             Column("error", "error", Kind.ERROR),
             Column("context", "context"),
+            Column("traceparent", "traceparent"),  # W3C Trace Context: the trace that it was created in
             Column("transitions", "transitions", Kind.TRANSITIONS),
             Column("realtimeStreams", "realtimeStreams"),
         )

@@ -1,15 +1,20 @@
 """
-Settings: one frozen object, checked when it is built. `from_environ` is the one place that reads the environment.
+Settings: one frozen object, checked when it is built.
+
+Where they come from (flags, the environment, files) is the business of `gateway.configuration`; here is only what they
+are and what each may be.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.changes import Limits
-from gateway.durations import parse_duration
+from gateway.durations import MAX_SECONDS
 from gateway.errors import BadInput, Misconfigured
 from gateway.store.redis_keys import Retention
 from gateway.transports.origins import Origins
@@ -19,14 +24,45 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PORT: Final = 8787
-_MAX_PORT: Final = 65535
+LOG_FORMATS: Final = ("auto", "text", "json")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
-# Longer ones mean nothing here. No signs, underscores or digits of other scripts, which `int` would take.
-_NUMBER: Final = re.compile(r"\d{1,15}", re.ASCII)
-_POSITIVE: Final = (
-    *("workers", "heartbeat_seconds", "unsent_limit_bytes", "stuck_seconds", "handshake_seconds"),
-    *("feeds_per_connection", "message_bytes"),
+#: More is a mistake in a unit, and sums with it would leave what numbers can hold exactly.
+_MOST: Final = 1_000_000_000_000
+_MAX_PORT: Final = 65535
+#: A path of a unix socket: what the system call takes (Linux: 107 bytes, macOS: 103).
+_MAX_SOCKET_PATH: Final = 103
+_NO_ADDRESS: Final = re.compile(r"[\s/]")
+
+#: Whole numbers by field: the least and the most.
+_WHOLE: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
+    {
+        "port": (0, _MAX_PORT),
+        "metrics_port": (1, _MAX_PORT),
+        "workers": (1, 1024),
+        "unsent_limit_bytes": (1, _MOST),
+        "message_bytes": (1, _MOST),
+        "body_bytes": (1, _MOST),
+        "feeds_per_connection": (1, _MOST),
+        "connections_per_environment": (1, _MOST),
+        "connections_per_token": (1, _MOST),
+        "limits.metadata_bytes": (1, _MOST),
+        "limits.payload_bytes": (1, _MOST),
+        "limits.output_bytes": (1, _MOST),
+        "limits.chunk_bytes": (1, _MOST),
+        "limits.stream_bytes": (1, _MOST),
+    }
 )
+#: Rates: any number above nothing. One in two seconds is a rate, too.
+_RATES: Final = frozenset({"requests_per_second", "token_requests_per_second", "changes_per_second"})
+#: Spans of time, in seconds: more than nothing, at most a century.
+_SPANS: Final = frozenset(
+    {"heartbeat_seconds", "stuck_seconds", "handshake_seconds", "drain_seconds"}
+    | {"retention.finished_seconds", "retention.unfinished_seconds", "retention.streams_seconds"}
+)
+_CHOICES: Final = MappingProxyType({"log_format": LOG_FORMATS, "log_level": LOG_LEVELS})
+#: What may be left out altogether.
+_OPTIONAL: Final = frozenset({"metrics_port", "uds"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +77,8 @@ class Settings:
     redis_url: str
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    #: The path of a unix socket to listen on, instead of host and port.
+    uds: str | None = None
     #: Processes that accept connections, each with its own subscription.
     workers: int = 1
     #: Which pages' scripts may come from other origins (CORS and WebSocket).
@@ -55,82 +93,80 @@ class Settings:
     stuck_seconds: float = 60.0
     #: How long a WebSocket may take to say who it is.
     handshake_seconds: float = 10.0
+    #: From SIGTERM to the end: viewers are told to come back, spread over this. Docker kills after ten seconds.
+    drain_seconds: float = 10.0
     feeds_per_connection: int = 500
     #: Longer messages of a viewer close its socket.
     message_bytes: int = 64 * 1024
+    #: The largest body of an HTTP request: a payload and an output of full size, and what is around them.
+    body_bytes: int = 16 * 1024 * 1024
+    #: Open connections of one environment in one process; a file each, and each process may have 65,536 of these.
+    connections_per_environment: int = 20_000
+    connections_per_token: int = 1_000
+    #: HTTP requests of one environment, as a steady rate in one process.
+    requests_per_second: float = 1_000.0
+    token_requests_per_second: float = 100.0
+    #: Changes that one environment may write over HTTP.
+    changes_per_second: float = 20_000.0
+    #: Serves /metrics alone, on loopback or wherever `host` says; None: beside the rest.
+    metrics_port: int | None = None
+    #: auto: text on a terminal, JSON elsewhere.
+    log_format: str = "auto"
+    log_level: str = "info"
 
     @property
     def socket_limits(self) -> SocketLimits:
         return SocketLimits(self.unsent_limit_bytes, self.message_bytes)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= _MAX_PORT:
-            raise Misconfigured(f"port is a number from 0 to {_MAX_PORT}, not {self.port}")
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise Misconfigured(f"{name} must be positive, not {getattr(self, name)}")
+        for name in CHECKED:
+            try:
+                check(name, _value(self, name))
+            except BadInput as error:
+                raise Misconfigured(f"{name} {error}") from None
 
 
-def from_environ(environ: Mapping[str, str], *, redis_url: str) -> Settings:
+def check(name: str, value: Any) -> None:
     """
-    Settings as the environment has them; what it does not name keeps its default.
+    Look whether *value* can be the setting *name*, a field of Settings or, with a dot, of one of its parts.
 
     Raises:
-        Misconfigured: Naming the variable, what it says, and what would be right.
+        BadInput: Saying what it is to be, and what it is: `is a whole number from 1 to 1024, not 0`.
     """
-    return Settings(
-        redis_url=redis_url,
-        host=_host(environ),
-        port=_integer(environ, "RUNCAST_PORT", "PORT", default=DEFAULT_PORT, least=0, most=_MAX_PORT),
-        workers=_integer(environ, "RUNCAST_WORKERS", "WEB_CONCURRENCY", default=1),
-        origins=_origins(environ.get("RUNCAST_ALLOWED_ORIGINS", "")),
-        retention=_retention(environ.get("RUNCAST_RETENTION", "")),
-        limits=_limits(environ),
-    )
+    if value is None and name in _OPTIONAL:
+        return
+    if name in _WHOLE:
+        least, most = _WHOLE[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise BadInput(f"is a whole number from {least} to {most}, not {value!r}")
+    elif name in _RATES:
+        if not _is_number(value) or not 0 < value <= _MOST:
+            raise BadInput(f"is a number above 0, at most {_MOST}, not {value!r}")
+    elif name in _SPANS:
+        if not _is_number(value) or not 0 < value <= MAX_SECONDS:
+            raise BadInput(f"is a span of time, more than nothing and at most a century, not {value!r}")
+    elif name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise BadInput(f"is one of {', '.join(_CHOICES[name])}, not {value!r}")
+    elif name == "host":
+        if not isinstance(value, str) or not value or _NO_ADDRESS.search(value) or not value.isprintable():
+            raise BadInput(f"is an address such as 0.0.0.0, ::1 or a host's name, not {value!r}")
+    elif name == "uds" and not (
+        isinstance(value, str) and value.isprintable() and 0 < len(value.encode()) <= _MAX_SOCKET_PATH
+    ):
+        raise BadInput(f"is the path of a socket of at most {_MAX_SOCKET_PATH} bytes, not {value!r}")
 
 
-def _host(environ: Mapping[str, str]) -> str:
-    for name in ("RUNCAST_HOST", "HOST"):
-        host = environ.get(name, "").strip()
-        if re.search(r"[\s/]", host):
-            raise Misconfigured(f"{name} is an address such as 0.0.0.0, ::1 or a host's name, not {host!r}")
-        if host:
-            return host
-    return "127.0.0.1"
+#: Every field that `check` knows something of.
+CHECKED: Final = ("host", "uds", *_WHOLE, *sorted(_RATES), *sorted(_SPANS), *_CHOICES)
 
 
-def _integer(
-    environ: Mapping[str, str], *names: str, default: int, least: int = 1, most: int = 1_000_000_000_000
-) -> int:
-    for name in names:
-        text = environ.get(name, "").strip()
-        if text:
-            if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
-                raise Misconfigured(f"{name} is a whole number from {least} to {most}, not {text[:40]!r}")
-            return int(text)
-    return default
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _origins(text: str) -> Origins:
-    try:
-        return Origins.parse(text)
-    except BadInput as error:
-        raise Misconfigured(f"RUNCAST_ALLOWED_ORIGINS: {error}") from error
-
-
-def _retention(text: str) -> Retention:
-    if not text.strip():
-        return Retention()
-    try:
-        return Retention(finished_seconds=parse_duration(text))
-    except BadInput as error:
-        raise Misconfigured(f"RUNCAST_RETENTION: {error}") from error
-
-
-def _limits(environ: Mapping[str, str]) -> Limits:
-    standard = Limits()
-    return Limits(
-        metadata_bytes=_integer(environ, "RUNCAST_METADATA_BYTES", default=standard.metadata_bytes),
-        payload_bytes=_integer(environ, "RUNCAST_PAYLOAD_BYTES", default=standard.payload_bytes),
-        output_bytes=_integer(environ, "RUNCAST_OUTPUT_BYTES", default=standard.output_bytes),
-    )
+def _value(settings: object, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value

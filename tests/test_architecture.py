@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("auth", "gateway")
 
 #: What everybody may use: names of things and what can go wrong with them.
-VALUES: Final = {"errors", "runs", "feeds", "cursors", "durations"}
+VALUES: Final = {"errors", "runs", "feeds", "cursors", "durations", "revocations", "secret_files", "sizes"}
 #: How changes are written down: still values, but with the codec.
 WRITING: Final = VALUES | {"codec", "changes", "metadata"}
 
@@ -23,39 +23,72 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "auth": set(),
     "errors": set(),
     "durations": {"errors"},
+    "secret_files": {"errors"},
+    "sizes": {"errors"},
+    "revocations": set(),
     "runs": {"errors"},
     "feeds": {"errors"},
     "cursors": {"errors"},
+    "limits": {"errors"},
     "codec": VALUES,
     "changes": VALUES | {"codec"},
     "metadata": VALUES | {"codec", "changes", "store"},
-    "store": WRITING,
-    "feed": VALUES | {"codec", "store"},
-    "publisher": WRITING | {"store"},
+    "metrics": set(),
+    "monitoring": VALUES | {"auth", "feed", "metrics", "tracing", "transports"},
+    "tracing": {"changes", "codec"},
+    "store": WRITING | {"metrics"},
+    "feed": VALUES | {"codec", "limits", "metrics", "store"},
+    "publisher": WRITING | {"store", "tracing"},
     "integrations": WRITING | {"publisher"},
-    "viewer": WRITING,
-    "transports": VALUES | {"codec", "feed", "store", "settings", "auth"},
+    "viewer": WRITING | {"store"},
+    "doctor": VALUES | {"auth", "publisher", "store", "transports", "viewer"},
+    "transports": VALUES | {"codec", "feed", "limits", "metrics", "store", "settings", "auth"},
     "settings": VALUES | {"changes", "store", "transports"},
+    "configuration": VALUES | {"auth", "changes", "settings", "store", "transports"},
+    "configured": VALUES | {"app", "auth", "configuration", "logs", "settings", "transports"},
     "logs": set(),
-    "health": VALUES | {"transports"},
-    "server": VALUES | {"settings", "transports"},
-    "app": WRITING | {"auth", "feed", "health", "logs", "settings", "store", "transports"},
-    "cli": WRITING | {"app", "auth", "logs", "publisher", "server", "settings", "store", "transports", "viewer"},
+    "api": WRITING | {"auth", "feed", "metrics", "store", "tracing", "transports"},
+    "health": VALUES | {"metrics", "transports"},
+    "server": VALUES | {"metrics", "settings", "transports"},
+    "app": WRITING
+    | {
+        "api",
+        "auth",
+        "feed",
+        "health",
+        "limits",
+        "logs",
+        "metrics",
+        "monitoring",
+        "settings",
+        "store",
+        "tracing",
+        "transports",
+    },
+    "cli": WRITING
+    | {"app", "auth", "doctor", "configuration", "configured", "logs", "publisher"}
+    | {"server", "settings", "store", "transports", "viewer"},
     "": WRITING | {"app", "publisher", "settings", "store", "viewer"},  # the package itself: its public names
 }
 
 #: A library that only some rooms know, or some files of a room → those.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
-    "redis": ("gateway/store/", "gateway/publisher/", "gateway/cli/serve.py"),
+    "redis": ("gateway/store/", "gateway/publisher/", "gateway/doctor/", "gateway/cli/serve.py"),
     "hiredis": ("gateway/store/",),
     "orjson": ("gateway/codec.py",),
     "jwt": ("auth/tokens.py",),
-    "starlette": ("gateway/app.py", "gateway/health.py", "gateway/server/", "gateway/cli/"),
+    "starlette": (
+        *("gateway/api/", "gateway/app.py", "gateway/configured.py", "gateway/health.py"),
+        *("gateway/monitoring/", "gateway/server/", "gateway/cli/"),
+    ),
     "uvicorn": ("gateway/server/",),
+    "prometheus_client": ("gateway/metrics/exposition.py",),
+    "opentelemetry": ("gateway/tracing.py", "gateway/monitoring/spans.py"),
     "httptools": ("gateway/server/",),
-    "websockets": ("gateway/server/", "gateway/viewer/", "gateway/cli/"),
+    "websockets": ("gateway/doctor/", "gateway/server/", "gateway/viewer/", "gateway/cli/"),
     "uvloop": ("gateway/server/",),
     "celery": ("gateway/integrations/",),
+    "dotenv": ("gateway/configuration/",),
     "kombu": ("gateway/integrations/",),
     "billiard": ("gateway/integrations/",),
     "typer": ("gateway/cli/",),
@@ -201,8 +234,11 @@ def test_publishing_needs_no_server() -> None:
     [
         ("settings", "transports", SETTINGS_PARTS),
         ("settings", "store", SETTINGS_PARTS),
+        ("configuration", "transports", SETTINGS_PARTS),
+        ("configuration", "store", SETTINGS_PARTS),
         ("", "store", SETTINGS_PARTS),
         ("feed", "store", STORE_SEEN_BY_FEED),
+        ("viewer", "store", {"gateway.store.embedded_directory"}),  # where `runcast dev` leaves its keys
         ("metadata", "store", {"gateway.store.writing"}),  # the words in which operations are handed on
     ],
 )

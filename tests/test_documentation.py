@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ import auth
 from gateway import errors
 from gateway.store.redis_keys import metadata_key, run_key
 from gateway.transports import refusals
+from tests.gateway.serving import ServedGateway
 
 if TYPE_CHECKING:
     from gateway.feeds import EnvironmentId
@@ -89,6 +91,21 @@ def test_the_token_endpoint_of_the_readme_signs_tokens_that_hold(monkeypatch: py
     grant = auth.verify(token, auth.Keyring([auth.EnvironmentKeys.of("default", SECRET)])).grant
     assert grant.allows("read", [auth.Resource("tags", "customer:7")])
     assert not grant.allows("read", [auth.Resource("tags", "customer:8")])
+
+
+async def test_the_viewer_of_the_readme_tells_a_run_until_its_end(
+    redis_server: RedisServer, environment: EnvironmentId
+) -> None:
+    """The example follows a run of a real gateway, and ends with it."""
+    async with ServedGateway(redis_server, environment) as gateway:
+        gateway.publisher.create("export", id="run_1").progress(3, 10)
+        gateway.publisher.run("run_1").complete()
+        environ = {**os.environ, "RUNCAST_URL": gateway.url, "RUNCAST_TOKEN": gateway.token(["read:runs:run_1"])}
+        command = [sys.executable, "examples/follow_run.py", "run_1"]
+        viewer = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+        )
+    assert viewer.stdout.startswith("COMPLETED {'current': 3, 'total': 10")
 
 
 def source_files() -> list[str]:

@@ -28,9 +28,20 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
     {
         "dev": Lazy("gateway.cli.dev:dev", "Run everything on this machine, with keys of its own, to develop against."),
         "serve": Lazy("gateway.cli.serve:serve", "Run the gateway."),
+        "runs": Lazy("gateway.cli.runs:runs", "List runs, the newest first."),
+        "ls": Lazy("gateway.cli.runs:runs", "The same as `runs`."),
+        "get": Lazy("gateway.cli.get:get", "Show a run as it is now."),
         "watch": Lazy("gateway.cli.watch:watch", "Show what happens to runs, as it happens."),
+        "wait": Lazy("gateway.cli.wait:wait", "Wait until runs have ended, or have come as far as is needed."),
+        "logs": Lazy("gateway.cli.logs:logs", "Print what a run writes: its log, or another stream."),
+        "cancel": Lazy("gateway.cli.cancel:cancel", "Ask the jobs of runs to stop."),
         "publish": Lazy("gateway.cli.publish:publish", "Say what happened to a run."),
-        "token": Lazy("gateway.cli.token:tokens", "Make public tokens for viewers."),
+        "exec": Lazy("gateway.cli.exec:execute", "Run a command as a run: its output is the log, its exit the status."),
+        "token": Lazy("gateway.cli.token:tokens", "Make public tokens for viewers, look at them, take them back."),
+        "explain": Lazy("gateway.cli.explain:explain", "Say which rule lets a token see a feed, or what it lacks."),
+        "doctor": Lazy("gateway.cli.doctor:doctor", "Say what is wrong with this place, its Redis and a gateway."),
+        "config": Lazy("gateway.cli.config:config", "Show and check the settings of a gateway."),
+        "completion": Lazy("gateway.cli.completion:completion", "Print the lines that make a shell complete these."),
         "version": Lazy("gateway.cli.version:version", "Print which version this is."),
     }
 )

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from gateway.viewer.mirror import ViewedRun
+    from gateway.viewer.streams import StreamChunk
+    from gateway.viewer.viewed import ViewedRun
 
 _PROGRESS: Final = "progress"
 _VALUE_CHARACTERS: Final = 60
@@ -130,3 +131,36 @@ def _moment(text: object) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A chunk as a line: what it says, how bad that is, and when it was, as far as it tells."""
+
+    text: str
+    level: str = ""
+    at: str = ""
+
+    @classmethod
+    def of(cls, value: Any) -> LogLine:
+        """From whatever a job wrote: a line of its log, a text, or any other JSON."""
+        if isinstance(value, str):
+            return cls(value.rstrip("\r\n"))
+        if not isinstance(value, dict) or not isinstance(value.get("message"), str):
+            return cls(json.dumps(value, ensure_ascii=False))
+        rest = {name: part for name, part in value.items() if name not in ("time", "level", "message")}
+        fields = [f"{name}={part if isinstance(part, str) else json.dumps(part)}" for name, part in rest.items()]
+        text = " ".join([value["message"].rstrip("\r\n"), *fields])
+        level, at = value.get("level"), value.get("time")
+        return cls(text, level.upper() if isinstance(level, str) else "", at if isinstance(at, str) else "")
+
+    def __str__(self) -> str:
+        # A message may have several lines; each is made harmless on its own.
+        text = "\n".join(clean(line) for line in self.text.split("\n"))
+        return f"{clean(self.level):<8} {text}" if self.level else text
+
+
+def chunk_line(feed: str, chunk: StreamChunk) -> str:
+    """A chunk beside the runs: which stream of which run it is of, and what it says."""
+    run, _, key = feed.partition(":")[2].rpartition(",")
+    return f"{clean(run)} {clean(key)}| {LogLine.of(chunk.value)}"

@@ -1,51 +1,37 @@
-"""What commands know from around them: the environment, and the keys that `runcast dev` left in this directory."""
+"""What commands know from around them, as every viewer does (gateway/viewer/surroundings.py)."""
 
 from __future__ import annotations
 
-import os
-from typing import Final
+from typing import TYPE_CHECKING
 
-from gateway.store.embedded_directory import state_directory
+from gateway.cli.exits import ExitCode, stop
+from gateway.errors import Misconfigured
+from gateway.viewer import surroundings
+from gateway.viewer.surroundings import DEFAULT_URL, DEV_FILE, dev_environment, environment, gateway_url
 
-#: The file's name in the state directory.
-DEV_FILE: Final = "dev.env"
+if TYPE_CHECKING:
+    from auth import Keyring
 
-#: Whoever sets one of these says who they are; a key that lies around must not be mixed with that.
-_CREDENTIALS: Final = ("RUNCAST_TOKEN", "RUNCAST_SECRET_KEY", "TRIGGER_SECRET_KEY", "RUNCAST_ENVIRONMENTS_FILE")
+__all__ = ["DEFAULT_URL", "DEV_FILE", "credential", "dev_environment", "environment", "gateway_url", "keyring_of_file"]
 
 
-def dev_environment() -> dict[str, str]:
+def keyring_of_file() -> Keyring | None:
     """
-    The variables in the file that `runcast dev` left in the state directory of this place; empty when there is none.
+    The secret keys in this place's runcast.toml, or in the file that RUNCAST_CONFIG names; None when there are none.
 
-    One KEY=VALUE a line; blank lines and lines that begin with `#` don't count.
+    For whoever found none in the environment. Keys that can't be used end the command.
     """
-    try:
-        lines = (state_directory() / DEV_FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    pairs = [line.partition("=") for line in lines if not line.lstrip().startswith("#")]
-    return {name.strip(): value.strip() for name, separator, value in pairs if separator and name.strip()}
+    from gateway.configuration.reading import read_configuration  # most commands need none of it
 
-
-def environment() -> dict[str, str]:
-    """
-    The environment of the process, and what the dev file adds to it. What is really set wins, blank is not set.
-
-    With credentials of one's own the dev file does not count at all: its key belongs to its environment.
-    """
-    given = {name: value for name, value in os.environ.items() if value.strip()}
-    if any(name in given for name in _CREDENTIALS):
-        return given
-    return dev_environment() | given
+    keys = read_configuration().keys
+    if keys.problems:
+        stop(ExitCode.AUTH, "\n".join(keys.problems))
+    return keys.keyring if keys.source else None
 
 
 def credential(*, own_machine: bool) -> str | None:
-    """
-    The public token or secret key to show to a gateway; None when there is none.
-
-    The key of the dev file is only for a gateway on our *own_machine*: it must not be sent to others by accident.
-    """
-    known = environment() if own_machine else os.environ
-    named = (known.get(name, "").strip() for name in ("RUNCAST_TOKEN", "RUNCAST_SECRET_KEY", "TRIGGER_SECRET_KEY"))
-    return next((value for value in named if value), None)
+    """As `surroundings.credential`; a file of a secret that can't be read ends the command."""
+    try:
+        return surroundings.credential(own_machine=own_machine)
+    except Misconfigured as error:
+        stop(ExitCode.AUTH, str(error))

@@ -16,12 +16,13 @@ from gateway.cli import describe
 from gateway.cli.output import Shown
 from gateway.viewer.following import State, StateChanged
 from gateway.viewer.mirror import CaughtUp, Freshness, RunChanged, RunsGone
+from gateway.viewer.streams import ChunkCame
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from gateway.viewer.following import Event
-    from gateway.viewer.mirror import ViewedRun
+    from gateway.viewer.viewed import ViewedRun
 
 #: Nobody sees more, and every frame is work for the terminal, and for the network it may be behind.
 REDRAW_SECONDS: Final = 0.1
@@ -59,11 +60,18 @@ _STATES: Final = MappingProxyType(
 _UNKNOWN: Final = ("·", "?", "")
 
 
+def status_style(status: str | None) -> str:
+    """The colour of a status, the same wherever one is shown."""
+    return _SIGNS.get(status or "", _UNKNOWN)[2]
+
+
 class LiveDisplay:
     """Draws at most ten times a second, and only when there is something to see. What was drawn last stays."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, compact: bool = False) -> None:
         self._console = console
+        #: Whether those that ended well are counted, instead of listed.
+        self._compact = compact
         self._ascii = not console.encoding.lower().startswith("utf")
         self._shown = Shown()
         self._truncated = False
@@ -86,6 +94,9 @@ class LiveDisplay:
                 self._truncated = truncated
             case Freshness(as_of=as_of):
                 self._as_of = as_of
+            case ChunkCame(feed=feed, chunk=chunk):
+                # Above the list, where it scrolls away. The list is drawn anew below it.
+                self._console.print(Text(self._words(describe.chunk_line(feed, chunk))))
             case StateChanged():
                 self._state = event
         if not isinstance(event, StateChanged):
@@ -109,11 +120,14 @@ class LiveDisplay:
 
     def _picture(self, now: datetime) -> RenderableType:
         runs = self._in_order()
+        known = len(runs)
+        runs = [run for run in runs if not (self._compact and run.is_success)]
+        done = known - len(runs)
         # The list must fit in the terminal, or its upper part could not be drawn again.
         room = max(1, self._console.height - 3)
         parts: list[RenderableType] = [self._table(runs[:room], now)] if runs else []
-        if len(runs) > room or self._truncated:
-            parts.append(self._rest(runs[room:]))
+        if len(runs) > room or self._truncated or done:
+            parts.append(self._rest(runs[room:], done))
         return Group(*parts, self._connection())
 
     def _in_order(self) -> list[ViewedRun]:
@@ -156,11 +170,12 @@ class LiveDisplay:
         cells = round(_BAR_CELLS * progress.percent / 100)
         return Text(full * cells + empty * (_BAR_CELLS - cells), "cyan") + Text(" ") + words
 
-    def _rest(self, hidden: list[ViewedRun]) -> Text:
+    def _rest(self, hidden: list[ViewedRun], done: int) -> Text:
         at_work = sum(not run.is_final for run in hidden)
         more = f"{len(hidden)} more, {at_work} of them at work" if hidden else ""
         older = "the gateway has older ones that are not listed" if self._truncated else ""
-        return Text("; ".join(part for part in (more, older) if part), "dim")
+        well = f"{done} completed" if done else ""
+        return Text("; ".join(part for part in (well, more, older) if part), "dim")
 
     def _connection(self) -> Text:
         state = self._state

@@ -10,11 +10,12 @@ from gateway.cli.exits import say
 from gateway.viewer.conversation import Refused
 from gateway.viewer.following import State, StateChanged
 from gateway.viewer.mirror import CaughtUp, Ended, RunChanged, RunsGone
+from gateway.viewer.streams import ChunkCame, StreamEnded
 
 if TYPE_CHECKING:
     from gateway.cursors import Cursor
     from gateway.viewer.following import Event
-    from gateway.viewer.mirror import Transition, ViewedRun
+    from gateway.viewer.viewed import Transition, ViewedRun
 
 #: Of the JSON lines. Fields may be added within a version.
 VERSION: Final = 1
@@ -64,6 +65,18 @@ class Shown:
             self._transitions.pop(run, None)
 
 
+def state_words(event: StateChanged, *, was_troubled: bool) -> str:
+    """What a person should know of the connection: what is wrong with it, or that it is right again; often nothing."""
+    match event.state:
+        case State.CONNECTING | State.RECONNECTING if event.reason:
+            return f"{event.state}: {describe.clean(event.reason)}"
+        case State.STALE:
+            return f"stale: the gateway has lost sight of the data; as of {event.as_of or 'an unknown time'}"
+        case State.LIVE if was_troubled:
+            return "live again"
+    return ""
+
+
 class PlainLines:
     """One line a change on stdout: time, run, status, and what is new. The state of the connection on stderr."""
 
@@ -79,6 +92,8 @@ class PlainLines:
                 self._shown.forget(event)
             case CaughtUp(feed=feed, truncated=True):
                 say(f"{describe.clean(feed)} has more runs than are shown: those that changed last are")
+            case ChunkCame(feed=feed, chunk=chunk):
+                print(describe.chunk_line(feed, chunk), flush=True)
             case StateChanged():
                 self._show_state(event)
 
@@ -95,20 +110,10 @@ class PlainLines:
         _print(*(last[0], run.id, last[1]), describe.changes(before, run))
 
     def _show_state(self, event: StateChanged) -> None:
-        words = self._words(event)
+        words = state_words(event, was_troubled=bool(self._said))
         if words and words != self._said:  # not for each attempt that fails
             say(words)
         self._said = words
-
-    def _words(self, event: StateChanged) -> str:
-        match event.state:
-            case State.CONNECTING | State.RECONNECTING if event.reason:
-                return f"{event.state}: {describe.clean(event.reason)}"
-            case State.STALE:
-                return f"stale: the gateway has lost sight of the data; as of {event.as_of or 'an unknown time'}"
-            case State.LIVE if self._said:
-                return "live again"
-        return ""
 
     def tick(self) -> None:
         pass
@@ -123,7 +128,8 @@ def _print(*parts: str) -> None:
 
 class JsonLines:
     """
-    One JSON object a line, each with `v` and `type`: `run`, `gone`, `caught_up`, `ended`, `connection` or `refused`.
+    One JSON object a line, each with `v` and `type`: `run`, `gone`, `caught_up`, `ended`, `chunk`, `stream_ended`,
+    `connection` or `refused`.
 
     Times are as the gateway told them. A `run` line holds the whole public object, and the transitions that are new.
     """
@@ -152,6 +158,10 @@ def _as_json(event: Event) -> dict[str, Any] | None:
             return {"type": "caught_up", "feed": feed, "truncated": truncated}
         case Ended(feed=feed, status=status):
             return {"type": "ended", "feed": feed, "status": status}
+        case ChunkCame(feed=feed, chunk=chunk):
+            return {"type": "chunk", "feed": feed, "index": chunk.index, "chunk": chunk.value, "cursor": chunk.cursor}
+        case StreamEnded(feed=feed, status=status):
+            return {"type": "stream_ended", "feed": feed, "status": status}
         case Refused(feed=feed, code=code, message=message):
             return {"type": "refused", "feed": feed, "code": code, "message": message}
         case StateChanged():

@@ -55,7 +55,9 @@ class Message:
 
 
 def publish(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="The run's id [RUNCAST_RUN_ID, which `runcast exec` sets].")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Its task; creates the run if it does not exist.")] = None,
     status: Annotated[str | None, typer.Option(help="QUEUED, EXECUTING, WAITING, COMPLETED, FAILED, …")] = None,
     progress: Annotated[str | None, typer.Option(metavar="3/10", help="How far it is: 3/10, 30% or 3.")] = None,
@@ -77,6 +79,9 @@ def publish(
 
     Exit codes: 0, 2 usage, 3 no such run (and no --task), 6 no connection to Redis.
     """
+    run = run or environment().get("RUNCAST_RUN_ID")
+    if run is None:
+        stop(ExitCode.USAGE, "name a run, or set RUNCAST_RUN_ID; inside of `runcast exec -- CMD` it is set")
     try:
         message = Message(
             run=run,

@@ -11,27 +11,22 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from gateway.cli.environment import credential, environment
-from gateway.cli.exits import ExitCode, stop
+from gateway.cli.environment import gateway_url
+from gateway.cli.exits import ExitCode, ending_of, stop
+from gateway.cli.http import TOKEN_FILE_HELP, URL_HELP, token_for, token_reader
 from gateway.cli.output import JsonLines, PlainLines
 from gateway.cli.watching import Stopped, Watch, watch_runs, what_goes_on
 from gateway.durations import parse_duration
 from gateway.errors import BadInput, Misconfigured
 from gateway.feeds import ALL_RUNS, FeedId
-from gateway.runs import Status
-from gateway.viewer.address import checked_token, is_loopback, websocket_url
-from gateway.viewer.conversation import Subscription
+from gateway.viewer.address import checked_token, websocket_url
+from gateway.viewer.conversation import StreamSubscription, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.cli.output import Output
-
-DEFAULT_URL = "http://127.0.0.1:8787"
-_HOW_TO_AUTHENTICATE = (
-    "no token: set RUNCAST_TOKEN to a public token (runcast token mint makes one) or RUNCAST_SECRET_KEY to a secret "
-    "key, or name a file with --token-file. Beside a `runcast dev` on this machine, start from its directory"
-)
+    from gateway.runs import Status
 
 
 def watch(
@@ -40,8 +35,11 @@ def watch(
     batch: Annotated[list[str] | None, typer.Option(help="The runs of a batch. Repeatable.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="The runs of a task. Repeatable.")] = None,
     all_runs: Annotated[bool, typer.Option("--all", help="All runs of the environment.")] = False,
-    url: Annotated[str | None, typer.Option(help=f"The gateway [RUNCAST_URL, {DEFAULT_URL}].")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="A file with a token; else RUNCAST_TOKEN.")] = None,
+    url: Annotated[str | None, typer.Option(help=URL_HELP)] = None,
+    token_file: Annotated[Path | None, typer.Option(help=TOKEN_FILE_HELP)] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Show what the runs write to this stream. Repeatable.")
+    ] = None,
     exit_status: Annotated[
         bool, typer.Option("--exit-status", help="Exit with 1 when a run failed, with 7 when one was cancelled.")
     ] = False,
@@ -49,6 +47,9 @@ def watch(
     connect_timeout: Annotated[
         str, typer.Option(metavar="SPAN", help="How long to try to connect at first: exit code 6.")
     ] = "10s",
+    compact: Annotated[
+        bool, typer.Option("--compact", help="On a terminal: count those that completed, list the others.")
+    ] = False,
     json_lines: Annotated[bool, typer.Option("--json-lines", help="One JSON object a line, for programs.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR does the same.")] = False,
 ) -> None:
@@ -60,13 +61,14 @@ def watch(
     Exit codes: 0, 1 failed and 7 cancelled (with --exit-status), 2 usage, 4 not allowed, 5 timeout, 6 no connection,
     130 interrupted.
     """
-    address = url or environment().get("RUNCAST_URL") or DEFAULT_URL
+    address = gateway_url(url)
     try:
         asked = Watch(
             url=address,
-            token=_token(address, token_file),
+            token=token_for(address, token_file),
             subscriptions=_subscriptions(runs or [], tag or [], batch or [], task or [], all_runs=all_runs),
-            fresh_token=_reader(token_file),
+            streams=_streams(runs or [], stream or []),
+            fresh_token=token_reader(token_file),
             timeout=parse_duration(timeout) if timeout is not None else None,
             connect_timeout=parse_duration(connect_timeout),
         )
@@ -76,8 +78,8 @@ def watch(
         stop(ExitCode.USAGE, str(error))
     if exit_status and not asked.may_end:
         stop(ExitCode.USAGE, "--exit-status needs runs and nothing else: other feeds never end")
-    statuses = _run(asked, _output(json_lines=json_lines, no_color=no_color))
-    raise typer.Exit(_exit_code(statuses) if exit_status else ExitCode.OK)
+    statuses = _run(asked, _output(json_lines=json_lines, no_color=no_color, compact=compact))
+    raise typer.Exit(ending_of(statuses) if exit_status else ExitCode.OK)
 
 
 def _subscriptions(
@@ -95,33 +97,14 @@ def _subscriptions(
     return tuple(Subscription(feed=feed) for feed in dict.fromkeys(feeds))
 
 
-def _token(url: str, file: Path | None) -> str:
-    token = _read(file) if file is not None else credential(own_machine=is_loopback(url))
-    if token is None:
-        stop(ExitCode.AUTH, _HOW_TO_AUTHENTICATE)
-    return token
+def _streams(runs: Sequence[str], keys: Sequence[str]) -> tuple[StreamSubscription, ...]:
+    if keys and not runs:
+        raise BadInput("--stream shows what runs write: name them")
+    feeds = dict.fromkeys(FeedId.stream(run, key) for run in runs for key in keys)
+    return tuple(StreamSubscription(run=feed.names[0], key=feed.names[1]) for feed in feeds)
 
 
-def _reader(file: Path | None) -> Callable[[], Awaitable[str]] | None:
-    """Whoever renews the token writes it to the same file."""
-    if file is None:
-        return None
-
-    async def read() -> str:
-        return _read(file)
-
-    return read
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        stop(ExitCode.AUTH, f"the token file can't be read: {file}: {reason}")
-
-
-def _output(*, json_lines: bool, no_color: bool) -> Output:
+def _output(*, json_lines: bool, no_color: bool, compact: bool) -> Output:
     if json_lines:
         return JsonLines()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"):
@@ -130,7 +113,7 @@ def _output(*, json_lines: bool, no_color: bool) -> Output:
         from gateway.cli.live import LiveDisplay
 
         # NO_COLOR and FORCE_COLOR are known to the console.
-        return LiveDisplay(Console(no_color=True if no_color else None, highlight=False))
+        return LiveDisplay(Console(no_color=True if no_color else None, highlight=False), compact=compact)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     return PlainLines()
 
@@ -148,10 +131,3 @@ def _run(asked: Watch, output: Output) -> list[Status]:
 
 def _terminated(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def _exit_code(statuses: Sequence[Status]) -> ExitCode:
-    if all(status is Status.COMPLETED for status in statuses):
-        return ExitCode.OK
-    failed = any(status not in (Status.COMPLETED, Status.CANCELED) for status in statuses)
-    return ExitCode.FAILED if failed else ExitCode.CANCELED

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.cli import describe
 from gateway.cli.exits import ExitCode
 from gateway.runs import Status
-from gateway.viewer.conversation import Refused, Subscription, Welcomed
+from gateway.viewer.conversation import Refused, StreamSubscription, Subscription, Welcomed
 from gateway.viewer.following import State, StateChanged, follow
 from gateway.viewer.mirror import Mirror
 
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from gateway.cli.output import Output
+    from gateway.viewer.conversation import Wanted
     from gateway.viewer.following import Event
 
 _TICK_SECONDS: Final = 0.1
 #: Why a gateway or a proxy denies us that has to do with who we are.
 _ABOUT_US: Final = frozenset(
-    {"not_authenticated", "token_invalid", "token_expired", "not_allowed", "origin_not_allowed", "http_401", "http_403"}
+    {
+        *("not_authenticated", "token_invalid", "token_expired", "token_revoked", "token_used"),
+        *("not_allowed", "origin_not_allowed", "http_401", "http_403"),
+    }
 )
 
 
@@ -42,6 +46,8 @@ class Watch:
     url: str
     token: str
     subscriptions: tuple[Subscription, ...]
+    #: What its runs write, shown beside.
+    streams: tuple[StreamSubscription, ...] = ()
     fresh_token: Callable[[], Awaitable[str]] | None = None
     #: Seconds; None for as long as it takes.
     timeout: float | None = None
@@ -94,7 +100,8 @@ async def _redrawing(output: Output) -> AsyncGenerator[None, None]:
 
 async def _until_ended(watch: Watch, output: Output) -> list[Status]:
     mirror = Mirror()
-    events = follow(watch.url, watch.token, watch.subscriptions, fresh_token=watch.fresh_token, mirror=mirror)
+    wanted: list[Wanted] = [*watch.subscriptions, *watch.streams]
+    events = follow(watch.url, watch.token, wanted, fresh_token=watch.fresh_token, mirror=mirror)
     last_reason = "no answer"
     try:
         async with asyncio.timeout(watch.connect_timeout) as connecting, aclosing(events):
@@ -106,7 +113,9 @@ async def _until_ended(watch: Watch, output: Output) -> list[Status]:
                     case StateChanged(reason=reason) if reason:
                         last_reason = reason
                 _look_for_refusal(event)
-                if watch.may_end and all(feed.ended for feed in mirror.feeds.values()):
+                endings = [feed.ended for feed in mirror.feeds.values()]
+                endings += [stream.ended for stream in mirror.streams.values()]
+                if watch.may_end and all(endings):
                     break
     except TimeoutError:
         if not connecting.expired():

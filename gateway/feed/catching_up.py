@@ -12,7 +12,7 @@ import logging
 import random
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.cursors import Cursor
 from gateway.errors import Unavailable
@@ -60,6 +60,7 @@ async def catch_up(group: Group, store: RowReader) -> None:
     while group.waiting:
         while not group.channel.joined.is_set():  # it may break again before whoever waits for it is woken
             await group.channel.joined.wait()
+        await _wait_for_turn(group)
         try:
             await _Wave(group, store).run()
             pause = _FIRST_PAUSE_SECONDS
@@ -76,12 +77,20 @@ async def catch_up(group: Group, store: RowReader) -> None:
         pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
+async def _wait_for_turn(group: Group) -> None:
+    """An environment whose changes come faster than they may must not be felt by others."""
+    seconds = group.channel.hearing.turn()
+    if seconds:
+        await asyncio.sleep(seconds)
+
+
 @dataclass(slots=True)
 class _Read:
     """What one page brought, encoded once for all who need some of it."""
 
     page: Page
-    runs: list[bytes]
+    entries: list[Any]
+    shown: list[Any]
     #: What is told, by how it is told: framing, whether it replaces, the first run, the end.
     spelled: dict[tuple[Framing, bool, int, Message | None], bytes] = field(default_factory=dict)
 
@@ -150,8 +159,9 @@ class _Wave:
     async def _send(self, page: Page) -> None:
         """Give each follower the rows it does not have, until its sink is full."""
         view, waiting = self._group.view, self._group.waiting
-        read = _Read(page, [view.run(row) for row in page.rows])
-        self._note(page)
+        entries = view.entries(page)
+        read = _Read(page, entries, [view.show(entry) for entry in entries])
+        self._note(read)
         told = []
         for count, follower in enumerate(self._batch, start=1):
             if count % _WRITES_PER_TURN == 0:
@@ -163,18 +173,19 @@ class _Wave:
                 told.append(follower)
         self._batch = [follower for follower in told if follower in waiting]
 
-    def _note(self, page: Page) -> None:
-        for row in page.rows:
+    def _note(self, read: _Read) -> None:
+        for row in read.page.rows:
             self._group.learn(row.run, row.sequence, self._base)
-        if page.rows and self._group.view.feed.kind == "run":
-            (row,) = page.rows
-            self._end = self._group.view.end(row.status, row.attempt, str(Cursor(page.epoch, page.end)))
+        if read.page.complete:
+            self._end = self._group.view.end_at(read.page)
 
     def _send_to(self, follower: Follower, read: _Read) -> None:
         follower.connection.flush()
         if follower not in self._group.waiting:
             return  # that filled its sink
-        index = bisect_right(read.page.rows, follower.at, key=lambda row: row.sequence)
+        if follower.at < read.page.start:
+            follower.replaces = True
+        index = bisect_right(read.entries, follower.at, key=lambda entry: entry.sequence)
         end = self._end if self._end is not None and follower.ended != self._end.ends else None
         if self._end is None:
             follower.ended = 0
@@ -185,18 +196,16 @@ class _Wave:
         follower.at, follower.replaces = max(follower.at, read.page.end), False
         if end is not None:
             follower.ended = end.ends or 0
-        follower.connection.sink.write(read.spelled[key])
+        if read.spelled[key]:  # an empty chunk would end a response
+            follower.connection.sink.write(read.spelled[key])
 
     def _spell(self, read: _Read, framing: Framing, replaces: bool, index: int, end: Message | None) -> bytes:
-        snapshot = self._group.view.snapshot(
-            read.runs[index:],
-            Cursor(read.page.epoch, read.page.end),
-            replaces=replaces,
-            complete=read.page.complete,
-            truncated=self._truncated,
-        )
-        # Before anything else is told: what comes next may reopen the run.
-        messages = [snapshot] if end is None else [snapshot, end]
+        view = self._group.view
+        messages = view.page(read.page, read.shown[index:], replaces=replaces, truncated=self._truncated)
+        if end is not None:
+            messages.append(end)  # before anything else is told: what comes next may reopen the run
+        if not messages:
+            return b""
         return framing.wrap(b"".join([framing.frame(m.kind, m.body, m.cursor) for m in messages]))
 
     def _join(self, at: int) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from gateway.limits import Hearing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.codec import Event
+    from gateway.codec import AppendEvent, Event
     from gateway.cursors import Cursor
     from gateway.feed.group import Group
-    from gateway.feed.view import View
+    from gateway.feed.view import Shown
     from gateway.feeds import EnvironmentId
 
 
@@ -23,22 +27,38 @@ class Channel:
     read the state in between can tell.
     """
 
-    __slots__ = ("breaks", "dirty", "environment", "groups", "joined", "last_settled", "name")
+    __slots__ = ("breaks", "catch_ups", "dirty", "environment", "groups", "hearing", "joined", "last_settled", "name")
 
-    def __init__(self, name: bytes, environment: EnvironmentId, dirty: Callable[[Group], None]) -> None:
+    def __init__(
+        self,
+        name: bytes,
+        environment: EnvironmentId,
+        dirty: Callable[[Group], None],
+        catch_ups: Counter[str] | None = None,
+        hearing: Hearing | None = None,
+    ) -> None:
         self.name = name
         self.environment = environment
-        self.groups: dict[View, Group] = {}
+        self.groups: dict[Shown, Group] = {}
         self.joined = asyncio.Event()
         self.breaks = 0
         #: Called by a group that has something to write at the end of the loop turn.
         self.dirty = dirty
+        #: How often followers had to be brought up to date, by reason; of all channels together.
+        self.catch_ups = Counter[str]() if catch_ups is None else catch_ups
+        #: Whether the environment's changes come faster than they may.
+        self.hearing = Hearing(math.inf, environment, Counter()) if hearing is None else hearing
         #: Up to here all changes of the environment were heard and written, on this channel too.
         self.last_settled: Cursor | None = None
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: Event | AppendEvent) -> None:
         for group in list(self.groups.values()):
             group.hear(event)
+
+    def skip(self) -> None:
+        """A change came that is told to nobody: those who follow it catch up later."""
+        for group in list(self.groups.values()):
+            group.skip()
 
     def broke(self) -> None:
         """Messages may have been missed: until the channel is joined again nobody on it is live."""

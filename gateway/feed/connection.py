@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gateway.feed.follower import Follower
-    from gateway.feed.view import Framing, Message, View
+    from gateway.feed.view import Framing, Message, Shown
     from gateway.feeds import EnvironmentId, FeedId
 
 
@@ -49,11 +49,11 @@ class Connection:
         self.slot = 0
         self._turn: list[bytes] | None = None
 
-    def add(self, follower: Follower, view: View) -> None:
+    def add(self, follower: Follower, view: Shown) -> None:
         self.followers[view.feed] = follower
         self._choose_writers()
 
-    def remove(self, view: View) -> None:
+    def remove(self, view: Shown) -> None:
         self.followers.pop(view.feed, None)
         self.flush()  # what was gathered goes before what may now be written directly
         self._choose_writers()

@@ -11,7 +11,7 @@ The rest of the room moves followers only along this table.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,19 @@ class Signal(Enum):
     SINK_FULL = auto()
     SINK_DRAINED = auto()
     VIEWER_LEFT = auto()
+
+
+class Reason(StrEnum):
+    """Why a follower has to be brought up to date; each is counted."""
+
+    JOINED = "joined"  # it came, and has nothing yet
+    RETURNED = "returned"  # it came with a cursor
+    FELL_BEHIND = "fell_behind"  # it took too little, and has taken it now
+    RESUBSCRIBED = "resubscribed"  # the subscription broke, so changes may have been missed
+    EPOCH = "epoch"  # numbers begin anew: Redis lost data, or another server was promoted
+    LARGE_VALUE = "large_value"  # something is too large to be published, and is read once for all
+    OVER_LIMIT = "over_limit"  # the environment's changes come faster than they may, and not all of them are told
+    CUT_OFF = "cut_off"  # a part of a run that a cut-off snapshot did not have, or that is not known to
 
 
 TRANSITIONS: Final[Mapping[Phase, Mapping[Signal, Phase]]] = MappingProxyType(

@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.cursors import Cursor
-from gateway.feed.follower import Follower, Phase, Signal
+from gateway.feed.follower import Follower, Phase, Reason, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gateway.codec import Event
+    from gateway.codec import AppendEvent, Event
     from gateway.feed.channel import Channel
-    from gateway.feed.view import Framing, Message, View
+    from gateway.feed.view import Framing, Message, Shown
 
 #: Events kept for those who are reading the state meanwhile. When more come, they read again.
 MAX_HEARD: Final = 1000
@@ -42,7 +42,7 @@ class Group:
         *("epoch", "heard", "heard_all", "live", "position", "size", "view", "waiting"),
     )
 
-    def __init__(self, channel: Channel, view: View, wants_wave: Callable[[Group], None]) -> None:
+    def __init__(self, channel: Channel, view: Shown, wants_wave: Callable[[Group], None]) -> None:
         self.channel = channel
         self.view = view
         self.epoch = ""
@@ -51,7 +51,7 @@ class Group:
         self.waiting: dict[Follower, None] = {}
         self.size = 0
         #: Events since the reading of the state began, while somebody catches up; and whether these are all.
-        self.heard: list[Event] | None = None
+        self.heard: list[Event | AppendEvent] | None = None
         self.heard_all = True
         self.deliveries = 0
         self._base = 0  # the highest of all live followers
@@ -66,7 +66,7 @@ class Group:
 
     def add(self, follower: Follower) -> None:
         self.size += 1
-        self._wait(follower)
+        self._wait(follower, Reason.JOINED if follower.replaces else Reason.RETURNED)
 
     def remove(self, follower: Follower) -> None:
         if follower.phase is not Phase.LEFT:
@@ -83,18 +83,19 @@ class Group:
     def drained(self, follower: Follower) -> None:
         if follower.phase is Phase.BEHIND:
             follower.move(Signal.SINK_DRAINED)
-            self._wait(follower)
+            self._wait(follower, Reason.FELL_BEHIND)
 
-    def broke(self) -> None:
+    def broke(self, reason: Reason = Reason.RESUBSCRIBED) -> None:
         """Changes may have been missed, or can't be told as they came: all who were live catch up."""
         self.flush()
         for follower in [follower for followers in self.live.values() for follower in followers]:
             self._keep_place(follower)
             self._forget(follower)
             follower.move(Signal.FEED_BROKEN)
-            self._wait(follower)
+            self._wait(follower, reason)
 
-    def _wait(self, follower: Follower) -> None:
+    def _wait(self, follower: Follower, reason: Reason) -> None:
+        self.channel.catch_ups[reason] += 1
         self.waiting[follower] = None
         self._wants_wave(self)
 
@@ -118,11 +119,11 @@ class Group:
     def begin(self, epoch: str) -> None:
         """Those who are about to join read the history of *epoch*; live followers of another one join them."""
         if epoch != self.epoch:
-            self.broke()
+            self.broke(Reason.EPOCH)
             self.epoch, self.position, self._reached, self._floor = epoch, 0, 0, 0
             self._seen.clear()  # some of these numbers may have been lost, and given again
 
-    def missed(self, at: int) -> list[Event]:
+    def missed(self, at: int) -> list[Event | AppendEvent]:
         """What was heard, and is not in what was read up to *at*."""
         return [event for event in self.heard or () if event.sequence > at]
 
@@ -160,7 +161,7 @@ class Group:
 
     # Changes come.
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: Event | AppendEvent) -> None:
         """A change of this feed's channel, in order."""
         if not self.view.admits(event):
             return
@@ -169,13 +170,20 @@ class Group:
         if not any(self.live.values()):
             return
         if event.epoch != self.epoch:
-            self.broke()
+            self.broke(Reason.EPOCH)
         elif event.sequence > self._reached:
             self._tell(event)
 
-    def _tell(self, event: Event) -> None:
+    def skip(self) -> None:
+        """A change of this feed's channel that is not told."""
+        if self.heard is not None:
+            self.heard_all = False
+        if any(self.live.values()):
+            self.broke(Reason.OVER_LIMIT)
+
+    def _tell(self, event: Event | AppendEvent) -> None:
         if not self.can_tell(event, self._base):
-            self.broke()
+            self.broke(Reason.LARGE_VALUE if self.view.lacks(event) else Reason.CUT_OFF)
             return
         self.learn(event.run, event.sequence, 0)
         if event.sequence <= self._floor:
@@ -187,12 +195,12 @@ class Group:
             self._dirty = True
             self.channel.dirty(self)
 
-    def can_tell(self, event: Event, base: int) -> bool:
+    def can_tell(self, event: Event | AppendEvent, base: int) -> bool:
         """Whether all that this view shows of the change is in the event, for viewers of *base*."""
         if self.view.lacks(event):
             return False
         # The run's number may come from reading the state, and then be later than this event.
-        return not base or event.whole or base < self._seen.get(event.run, 0) < event.sequence
+        return not base or not self.view.is_partial(event) or base < self._seen.get(event.run, 0) < event.sequence
 
     def learn(self, run: str, number: int, base: int) -> None:
         """The run changed under this number: who is of *base*, and has been told everything up to there, has it."""
@@ -200,20 +208,17 @@ class Group:
         if highest and self._seen.get(run, 0) <= highest:
             self._seen[run] = number
 
-    def _tell_some(self, event: Event) -> None:
+    def _tell_some(self, event: Event | AppendEvent) -> None:
         """Some followers read this change before they joined: it came late, over the subscription."""
         self.flush()
         self.position = self._reached = event.sequence
         late = [follower for followers in self.live.values() for follower in followers if follower.at < event.sequence]
         self._write(self._messages_for(event), late)
 
-    def _messages_for(self, event: Event) -> list[Message]:
-        cursor = str(Cursor(event.epoch, event.sequence))
-        update = self.view.update(event, cursor)
-        end = self.view.end_of(event, cursor)
-        return [message for message in (update, end) if message is not None]
+    def _messages_for(self, event: Event | AppendEvent) -> list[Message]:
+        return self.view.messages(event, str(Cursor(event.epoch, event.sequence)))
 
-    def _remember(self, event: Event, heard: list[Event]) -> None:
+    def _remember(self, event: Event | AppendEvent, heard: list[Event | AppendEvent]) -> None:
         if len(heard) >= MAX_HEARD or self.view.lacks(event):
             self.heard_all = False
         else:

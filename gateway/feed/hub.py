@@ -12,28 +12,33 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gateway.codec import decode_event, encode_message, rfc3339
+from gateway.codec import AppendEvent, decode_event, encode_message, rfc3339
 from gateway.cursors import Cursor
 from gateway.errors import Unavailable
 from gateway.feed.catching_up import RowReader, catch_up
 from gateway.feed.channel import Channel
-from gateway.feed.follower import Follower, Phase
+from gateway.feed.follower import Follower, Phase, Reason
 from gateway.feed.group import Group
 from gateway.feed.view import Message
+from gateway.limits import Hearing
+from gateway.metrics.histogram import DELIVERY_SECONDS, Histogram
+from gateway.metrics.redis_clock import RedisClock
 from gateway.store.redis_keys import change_channel
 from gateway.store.subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.codec import Event
     from gateway.feed.connection import Connection
-    from gateway.feed.view import View
+    from gateway.feed.view import Shown
     from gateway.feeds import EnvironmentId
 
 _log = logging.getLogger("runcast.feed")
@@ -53,7 +58,20 @@ HEARTBEAT_SLOTS: Final = 60
 class Store(RowReader, Protocol):
     """What the hub needs of the store."""
 
-    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None: ...
+    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> float | None: ...
+
+
+class ControlListener(Protocol):
+    """Who hears a channel that has no feed behind it. None of these may block or raise."""
+
+    def heard(self, payload: bytes) -> None:
+        """A message came."""
+
+    def joined(self) -> None:
+        """From now on every message is heard."""
+
+    def lost(self) -> None:
+        """Messages may have been missed, until it is joined again."""
 
 
 @dataclass(slots=True)
@@ -84,6 +102,18 @@ class Statistics:
     deaf_subscriptions: int = 0
     #: Deliveries of groups that are gone; those that are not count their own.
     deliveries: int = 0
+    #: Followers that had to be brought up to date, by feed/follower.py's `Reason`.
+    catch_ups: Counter[str] = field(default_factory=Counter)
+    #: From when a change was stored to when it was written, once for each change that was heard.
+    delivery_lag: Histogram = field(default_factory=lambda: Histogram(DELIVERY_SECONDS))
+
+
+#: Stands for a change that is not even read, because the environment's come faster than they may.
+_SKIPPED: Final = object()
+
+
+def _hear_everything(environment: EnvironmentId) -> Hearing:
+    return Hearing(math.inf, environment, Counter())
 
 
 @dataclass(slots=True)
@@ -93,13 +123,23 @@ class _Turn:
     groups: list[Group] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     canaries: list[tuple[_Environment, Cursor]] = field(default_factory=list)
+    #: When its changes were stored (ms since 1970, by Redis's clock).
+    moments: list[int] = field(default_factory=list)
 
 
 class Hub:
     """The feeds that somebody follows, and everybody who does. Does its work while `run` runs."""
 
-    def __init__(self, store: Store, url: str, environments: Iterable[EnvironmentId], heartbeat_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        url: str,
+        environments: Iterable[EnvironmentId],
+        heartbeat_seconds: float,
+        hearing: Callable[[EnvironmentId], Hearing] | None = None,
+    ) -> None:
         self.statistics = Statistics()
+        self.clock = RedisClock()
         self.heartbeat_seconds = heartbeat_seconds
         self._store = store
         self._known_environments = list(environments)
@@ -110,11 +150,18 @@ class Hub:
         self._slots = itertools.cycle(range(HEARTBEAT_SLOTS))
         self._turn = _Turn()
         self._waves: dict[Group, asyncio.Task[None]] = {}
+        self._control: dict[bytes, ControlListener] = {}
         self._canary_channel = f"runcast:canary:{secrets.token_hex(8)}"
-        self._last: tuple[bytes, Event | None] = (b"", None)
+        self._last: tuple[bytes, Any] = (b"", None)
+        self._hearing = hearing or _hear_everything
+        self._hearings: dict[EnvironmentId, Hearing] = {}
         self._stopped = False
 
     # Connections and what they follow.
+
+    def know(self, environments: Iterable[EnvironmentId]) -> None:
+        """Look after the runs of these environments, too, whether they have viewers or not."""
+        self._known_environments += [name for name in environments if name not in self._known_environments]
 
     def open(self, connection: Connection) -> None:
         """A viewer's connection comes; from now on it gets heartbeats."""
@@ -141,7 +188,7 @@ class Hub:
         if environment.connections == 0:
             del self._environments[connection.environment]
 
-    def follow(self, connection: Connection, view: View, cursor: Cursor | None) -> Follower:
+    def follow(self, connection: Connection, view: Shown, cursor: Cursor | None) -> Follower:
         """
         Tell *connection* about *view*: what changed after *cursor*, or everything, and then each change.
 
@@ -165,11 +212,21 @@ class Hub:
         if group.size == 0:
             self._forget(group)
 
-    def _group(self, environment: EnvironmentId, view: View) -> Group:
+    def listen(self, channel: str, listener: ControlListener) -> None:
+        """Hear *channel* for as long as the hub runs: what processes tell each other, on the same subscription."""
+        self._control[channel.encode()] = listener
+        self._subscription.join(channel.encode())
+
+    def _group(self, environment: EnvironmentId, view: Shown) -> Group:
         name = change_channel(environment, view.feed).encode()
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = Channel(name, environment, self._turn_groups_append)
+            hearing = self._hearings.get(environment)
+            if hearing is None:
+                hearing = self._hearings[environment] = self._hearing(environment)
+            channel = self._channels[name] = Channel(
+                name, environment, self._turn_groups_append, self.statistics.catch_ups, hearing
+            )
             self._subscription.join(name)
         group = channel.groups.get(view)
         if group is None:
@@ -233,21 +290,29 @@ class Hub:
         if found is None:
             if channel == self._canary_channel.encode():
                 self._heard_canary(payload)
+            elif channel in self._control:
+                self._control[channel].heard(payload)
             return
         if payload != self._last[0]:  # a run that is in several feeds comes once for each
             self.statistics.events += 1
-            self._last = (payload, self._decode(payload))
+            self._last = (payload, self._decode(payload) if found.hearing.hear() else _SKIPPED)
         event = self._last[1]
-        if event is not None:
+        if event is _SKIPPED:
+            found.skip()
+        elif event is not None:
             found.hear(event)
 
-    def _decode(self, payload: bytes) -> Event | None:
+    def _decode(self, payload: bytes) -> Event | AppendEvent | None:
         try:
-            return decode_event(payload)
+            event = decode_event(payload)
         except ValueError:
             self.statistics.bad_events += 1
             _log.exception("somebody else publishes on our channels")
             return None
+        moment = event.appended if isinstance(event, AppendEvent) else event.columns.get("updatedAt")
+        if type(moment) is int:
+            self._turn.moments.append(moment)
+        return event
 
     def turn_ended(self) -> None:
         turn, self._turn = self._turn, _Turn()
@@ -257,6 +322,8 @@ class Hub:
         for connection in itertools.chain(turn.connections, self._turn.connections):
             connection.flush()
         self._turn.connections.clear()
+        if turn.moments:
+            self.statistics.delivery_lag.observe_all(self.clock.since(turn.moments, time.time()))
         for environment, cursor in turn.canaries:
             self._settle(environment, cursor)
 
@@ -264,11 +331,15 @@ class Hub:
         found = self._channels.get(channel)
         if found is not None:
             found.joined.set()
+        elif channel in self._control:
+            self._control[channel].joined()
 
     def lost(self) -> None:
         self.statistics.lost_subscriptions += 1
         for channel in list(self._channels.values()):
             channel.broke()
+        for listener in list(self._control.values()):
+            listener.lost()
         for environment in self._environments.values():
             self._become(environment, stale=True)
 
@@ -292,7 +363,7 @@ class Hub:
                 channel.last_settled = cursor
                 for group in list(channel.groups.values()):
                     if group.epoch and group.epoch != cursor.epoch and any(group.live.values()):
-                        group.broke()  # data was lost while nobody wrote
+                        group.broke(Reason.EPOCH)  # data was lost while nobody wrote
         self._become(environment, stale=False)
 
     async def _send_canaries(self) -> None:
@@ -306,7 +377,10 @@ class Hub:
         text = f"{environment.name} {int(time.time() * 1000)}"
         began = time.monotonic()
         with contextlib.suppress(Unavailable):
-            await self._store.canary(environment.name, self._canary_channel, text, sweep=SWEEP_RUNS)
+            asked = time.time()
+            told = await self._store.canary(environment.name, self._canary_channel, text, sweep=SWEEP_RUNS)
+            if told is not None:
+                self.clock.learn(asked, time.time(), told)
             if environment.unheard_since is None and environment.heard_at < began:
                 environment.unheard_since = began
 
@@ -337,6 +411,25 @@ class Hub:
     def hears(self) -> bool:
         """Whether the subscription is connected, and no environment with viewers is stale."""
         return self._subscription.connected and not any(e.stale for e in self._environments.values() if e.settled)
+
+    # What there is, for whoever shows it.
+
+    @property
+    def deliveries(self) -> int:
+        """Messages of feeds that were written to viewers."""
+        return self.statistics.deliveries + sum(
+            group.deliveries for channel in self._channels.values() for group in channel.groups.values()
+        )
+
+    def connections(self) -> Iterator[list[Connection]]:
+        """All connections, in parts; others may come and go between two."""
+        for connections in self._ring:
+            yield list(connections)
+
+    def followed(self) -> Counter[str]:
+        """How many feeds somebody follows, by kind."""
+        feeds = {(channel.environment, view.feed) for channel in self._channels.values() for view in channel.groups}
+        return Counter(feed.kind for _, feed in feeds)
 
     # Heartbeats.
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gateway.codec import encode_message, public_changes, public_run, public_status
+from gateway.codec import AppendEvent, encode_message, public_changes, public_run, public_status
+from gateway.cursors import Cursor
 from gateway.runs import COLUMNS, FINAL, METADATA, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.codec import Event, Row
-    from gateway.cursors import Cursor
     from gateway.feeds import FeedId
     from gateway.runs import Status
+    from gateway.store.redis_store import Page
 
 MAX_LIMIT: Final = 1000
 
@@ -40,6 +41,35 @@ class Message:
     ends: int | None = None
 
 
+class Shown(Protocol):
+    """
+    How a feed is shown: `View` for runs, `StreamView` for chunks. A group needs nothing else of it.
+
+    Those who asked for the same are equal, and share everything up to the socket. Events are `Event` and `AppendEvent`,
+    entries `Row` and `Chunk`: what comes on a view's channel and pages is of its own kind.
+    """
+
+    @property
+    def feed(self) -> FeedId: ...
+    @property
+    def since(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def shows_metadata(self) -> bool: ...
+    def hiding(self, hidden: frozenset[str]) -> Shown: ...
+    def admits(self, event: Any) -> bool: ...
+    def lacks(self, event: Any) -> bool: ...
+    def is_partial(self, event: Any) -> bool: ...
+    def messages(self, event: Any, cursor: str) -> list[Message]: ...
+    def entries(self, page: Any) -> list[Any]: ...
+    def show(self, entry: Any) -> Any: ...
+    def page(self, page: Any, shown: Sequence[Any], *, replaces: bool, truncated: bool) -> list[Message]: ...
+    def end_at(self, page: Any) -> Message | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A feed as some viewers asked to see it. Those who asked for the same share everything up to the socket."""
@@ -61,15 +91,27 @@ class View:
     def shows_metadata(self) -> bool:
         return METADATA not in self.hidden
 
-    def admits(self, event: Event) -> bool:
+    def hiding(self, hidden: frozenset[str]) -> View:
+        """The same feed without other columns."""
+        return replace(self, hidden=hidden)
+
+    def admits(self, event: Event | AppendEvent) -> bool:
         """Whether the run that changed belongs to this feed, as far as its channel does not say."""
-        if event.created < self.since:
+        if isinstance(event, AppendEvent) or event.created < self.since:
             return False
         return self.feed.kind != "tag" or len(self.feed.names) == 1 or set(self.feed.names) <= set(event.tags)
 
     def lacks(self, event: Event) -> bool:
         """Whether the event leaves something out that this view shows, so that only the row can tell."""
         return bool(event.left_out) and any(name not in self.hidden for name in event.left_out)
+
+    def is_partial(self, event: Event) -> bool:
+        """Whether only who has the run already can be told the event."""
+        return not event.whole
+
+    def messages(self, event: Event, cursor: str) -> list[Message]:
+        """What is told of a change, in order."""
+        return [message for message in (self.update(event, cursor), self.end_of(event, cursor)) if message is not None]
 
     def update(self, event: Event, cursor: str) -> Message | None:
         """What changed, or None when nothing of it is shown here."""
@@ -108,9 +150,25 @@ class View:
         )
         return Message("snapshot", b'%s,"runs":[%s]}' % (head[:-1], b",".join(runs)), str(cursor))
 
-    def run(self, row: Row) -> bytes:
+    def entries(self, page: Page) -> list[Row]:
+        """What of a page is told, each with its number."""
+        return page.rows
+
+    def show(self, row: Row) -> bytes:
         """The public object of a row, as this view shows it."""
         return public_run(row, self.hidden)
+
+    def page(self, page: Page, shown: Sequence[bytes], *, replaces: bool, truncated: bool) -> list[Message]:
+        """What is told of a page to who lacks *shown* of it."""
+        cursor = Cursor(page.epoch, page.end)
+        return [self.snapshot(shown, cursor, replaces=replaces, complete=page.complete, truncated=truncated)]
+
+    def end_at(self, page: Page) -> Message | None:
+        """As `end`, by what was read."""
+        if self.feed.kind != "run" or not page.rows:
+            return None
+        row = page.rows[0]
+        return self.end(row.status, row.attempt, str(Cursor(page.epoch, page.end)))
 
     def end(self, status: Status, attempt: int, cursor: str) -> Message | None:
         """For a run feed: the message that its run reached its final status, or None when it has not."""

@@ -16,7 +16,8 @@ Tags and batch come with the message, and the batch of a group's tasks is the gr
     task.apply_async(headers={"run_tags": ["customer:7"], "run_batch": "import-42"})
 
 `task.update_state(state="PROGRESS", meta={"current": 3, "total": 10, "description": "…"})`, the format of
-celery-progress, becomes the run's progress. In a task `gateway.current_run()` is its run, for everything else.
+celery-progress, becomes the run's progress. In a task `gateway.current_run()` is its run, for everything else:
+`current_run().raise_if_cancelled()` ends the task, as revoked, when somebody asked the run to stop.
 
 Nothing here can hurt a task: what goes wrong is logged to `runcast.celery` and counted in `Integration.mistakes`.
 """
@@ -34,19 +35,26 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, WorkerLostError
 from celery.utils.serialization import UnpickleableExceptionWrapper
 
-from gateway.errors import BadChange, GatewayError, Misconfigured
-from gateway.integrations.celery_execution import Execution, execution_of, free_attempt
+from gateway.errors import BadChange, Cancelled, GatewayError, Misconfigured
+from gateway.integrations.celery_execution import (
+    Execution,
+    TaskCancelled,
+    execution_of,
+    free_attempt,
+    mark_as_revoked,
+)
 from gateway.integrations.celery_message import (
     ATTEMPTS_BEFORE,
     Message,
     claimed_error,
     context_of,
-    delay_until,
     is_replacement,
+    moment_of,
     progress_of,
     ran_out_of_time,
 )
 from gateway.publisher import Publisher
+from gateway.publisher.identity import lease_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +63,9 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("runcast.celery")
 
+#: A worker that nothing was heard of for so long is gone. One whose task holds the interpreter's lock for longer, in a
+#: C library say, is taken for gone meanwhile; its next word corrects that.
+LEASE_SECONDS: Final = 60.0
 _UID: Final = "runcast"
 _lock = threading.Lock()
 _installed: Integration | None = None
@@ -67,6 +78,7 @@ def install(
     payload: bool = True,
     output: bool = True,
     ignored_as: str | None = "COMPLETED",
+    lease: str | float | None = None,
 ) -> Integration:
     """
     Show what happens to the tasks of *app*. Doing it again changes nothing and returns what is installed.
@@ -80,11 +92,13 @@ def install(
         output: Whether a run shows what its task returned.
         ignored_as: The status of a task that raised `Ignore` without setting a state of its own, which Celery
             leaves open for ever; `None` leaves it open here too.
+        lease: How long a worker may be silent before its task counts as CRASHED, `60s` or seconds; 0 for ever. By
+            default that of the publisher (RUNCAST_LEASE), else a minute.
     """
     global _installed
     with _lock:
         if _installed is None:
-            _installed = Integration(publisher, payload=payload, output=output, ignored_as=ignored_as)
+            _installed = Integration(publisher, payload=payload, output=output, ignored_as=ignored_as, lease=lease)
             _installed.connect()
         return _installed
 
@@ -98,12 +112,21 @@ class Integration:
     such by the store and does no harm.
     """
 
-    def __init__(self, publisher: Publisher | None, *, payload: bool, output: bool, ignored_as: str | None) -> None:
+    def __init__(
+        self,
+        publisher: Publisher | None,
+        *,
+        payload: bool,
+        output: bool,
+        ignored_as: str | None,
+        lease: str | float | None,
+    ) -> None:
         #: What went wrong here, in this process, and was kept from hurting a task.
         self.mistakes = 0
         self._publisher = publisher
         self._told_misconfigured = False
         self._payload, self._output, self._ignored_as = payload, output, ignored_as
+        self._lease = lease_seconds(lease)
         self._update_state = Task.update_state
         self._receivers = (
             (signals.before_task_publish, self._published),  # by whoever publishes; for a retry, by the child
@@ -129,6 +152,12 @@ class Integration:
         if self._publisher is None:
             self._publisher = Publisher()
         return self._publisher
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a worker may be silent; 0 for ever."""
+        known = (self._lease, self.publisher.lease_seconds, LEASE_SECONDS)
+        return next(seconds for seconds in known if seconds is not None)
 
     def connect(self) -> None:
         """Begin to listen. Twice is harmless."""
@@ -163,9 +192,11 @@ class Integration:
         goes_on = retries <= current_task.request.retries
         attempt = execution.attempt if goes_on else execution.attempt + 1
         headers[ATTEMPTS_BEFORE] = attempt - 1 - retries
-        if not goes_on:
-            # Celery tells only after the message is out, when another worker may have begun the next attempt.
-            execution.run.retry(sys.exception())
+        # Before the message is out: after that, another worker may begin, with a lease of its own.
+        if goes_on:
+            execution.run.hand_over()
+        else:
+            execution.run.retry(sys.exception())  # which Celery tells only afterwards
 
     def _begins(self, *, task: Any, args: Any, kwargs: Any, **_: Any) -> None:
         message = Message.of_request(task.request, task)
@@ -176,7 +207,8 @@ class Integration:
         task.request.runcast = execution
         if message.redelivered:
             execution.attempt = free_attempt(run, message.attempt)
-        run.start(attempt=execution.attempt, context=context_of(task, execution.attempt, message))
+        context = context_of(task, execution.attempt, message)
+        run.start(attempt=execution.attempt, context=context, lease=self.lease_seconds)
 
     def _succeeded(self, *, sender: Any, result: Any, **_: Any) -> None:
         self._complete(self._run_of(sender), result if self._output else None)
@@ -198,6 +230,8 @@ class Integration:
                 run.status("TIMED_OUT", error=exception)  # with the place where it was stopped, when that is known
             case WorkerLostError():
                 run.crash(str(exception))
+            case Cancelled():
+                run.cancel(exception.reason)
             case UnpickleableExceptionWrapper():
                 run.fail(sys.exception() or exception)  # the child is still handling the one that was raised
             case _:
@@ -212,7 +246,7 @@ class Integration:
             return
         try:
             if state == states.IGNORED:
-                self._was_ignored(execution, retval)
+                self._was_ignored(execution, retval, task)
             elif state == states.REJECTED:
                 self._was_rejected(execution, retval, task)
             # Without a state the task was stopped from outside. The main process knows why, and tells.
@@ -220,9 +254,13 @@ class Integration:
             execution.ambient.detach()
             task.request.runcast = None
 
-    def _was_ignored(self, execution: Execution, reason: Ignore) -> None:
+    def _was_ignored(self, execution: Execution, reason: Ignore, task: Any) -> None:
         if is_replacement(reason):
             return  # another task goes on under the same id
+        if isinstance(reason, TaskCancelled):
+            execution.run.cancel(reason.reason)
+            mark_as_revoked(task, reason)
+            return
         match execution.claimed:
             case (states.FAILURE, meta):
                 execution.run.fail(claimed_error(meta))
@@ -233,6 +271,8 @@ class Integration:
             case _ if self._ignored_as is not None:
                 execution.run.set("ignored", str(reason) or "the task raised Ignore")
                 execution.run.status(self._ignored_as)
+            case _:
+                execution.run.hand_over()  # to nobody: it is to stay open
 
     def _was_rejected(self, execution: Execution, reason: Reject, task: Any) -> None:
         # Only a message that was not acknowledged yet can come back. Then its next execution is a new attempt.
@@ -281,7 +321,8 @@ class Integration:
             batch=message.batch,
             parent=message.parent,
             root=message.root,
-            delay_until=delay_until(message.eta),
+            delay_until=moment_of(message.eta),
+            ttl=message.ttl,
             status="DELAYED" if message.eta else "QUEUED",
         )
         try:
@@ -298,6 +339,8 @@ class Integration:
             parent=message.parent,
             root=message.root,
             attempt=attempt,
+            lease=self.lease_seconds,
+            cancelled=TaskCancelled,
         )
 
     def _run_of(self, task: Any, task_id: str | None = None) -> Run:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.exceptions import Ignore
+
 from gateway.changes import Outcome
+from gateway.errors import Cancelled
 
 if TYPE_CHECKING:
     from gateway.publisher import Run
@@ -13,6 +16,18 @@ if TYPE_CHECKING:
 
 #: How often a message may come back after its worker was lost, before we stop looking for a free number.
 MAX_REDELIVERIES: Final = 20
+
+
+class TaskCancelled(Cancelled, Ignore):  # type: ignore[misc]
+    """What `current_run().raise_if_cancelled()` raises in a task: no failure to Celery, so it is not tried again."""
+
+
+def mark_as_revoked(task: Any, error: TaskCancelled) -> None:
+    """Tell whoever waits for the task's result, and the chord it may be part of, that it was revoked."""
+    request = task.request
+    if not request.is_eager:
+        store = not (request.ignore_result or task.ignore_result)
+        task.backend.mark_as_revoked(request.id, str(error), request=request, store_result=store)
 
 
 @dataclass(slots=True)
@@ -40,6 +55,7 @@ def free_attempt(run: Run, attempt: int) -> int:
     fetched and not begun; that is no attempt. The run knows: in an attempt that nobody began, it can begin.
     """
     for candidate in range(attempt, attempt + MAX_REDELIVERIES):
-        if run.start(attempt=candidate) not in (Outcome.UNCHANGED, Outcome.STALE):
+        # Without a lease: one would be the word of the worker that was taken for lost, and lives.
+        if run.start(attempt=candidate, lease=0) not in (Outcome.UNCHANGED, Outcome.STALE):
             return candidate
     return attempt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -36,6 +37,7 @@ class Message:
     parent: str | None
     root: str | None
     eta: str | None
+    expires: str | None
     attempt: int
     redelivered: bool
 
@@ -43,6 +45,15 @@ class Message:
     def known_attempt(self) -> int | None:
         """The attempt, where it can be known from the message alone: not when it was delivered again."""
         return None if self.redelivered else self.attempt
+
+    @property
+    def ttl(self) -> float | None:
+        """The seconds in which it is to be begun, from now or from its ETA: whole ones, when there are several."""
+        expires, now = moment_of(self.expires), datetime.now(UTC)
+        if expires is None:
+            return None
+        seconds = (expires - max(now, moment_of(self.eta) or now)).total_seconds()
+        return float(math.ceil(seconds)) if seconds > 1 else max(0.001, seconds)
 
     @classmethod
     def of_headers(cls, headers: Mapping[str, Any]) -> Message:
@@ -56,6 +67,7 @@ class Message:
             parent=_id("run", headers.get("parent_id")),
             root=_id("run", root) if root != headers["id"] else None,
             eta=headers.get("eta"),
+            expires=headers.get("expires"),
             attempt=1 + (headers.get("retries") or 0) + _whole(headers.get(ATTEMPTS_BEFORE)),
             redelivered=bool((headers.get("delivery_info") or {}).get("redelivered")),
         )
@@ -63,17 +75,17 @@ class Message:
     @classmethod
     def of_request(cls, request: Any, task: Any) -> Message:
         """A message that a worker has taken. Our own headers are among its `headers`."""
-        names = ("id", "group", "parent_id", "root_id", "eta", "retries", "delivery_info")
+        names = ("id", "group", "parent_id", "root_id", "eta", "expires", "retries", "delivery_info")
         return cls.of_headers(
             {**(request.headers or {}), "task": task.name} | {name: getattr(request, name) for name in names}
         )
 
 
-def delay_until(eta: str | None) -> datetime | None:
-    """The moment that an ETA header names. Celery writes them with their zone, or means UTC."""
-    if eta is None:
+def moment_of(text: str | None) -> datetime | None:
+    """The moment that a header names. Celery writes them with their zone, or means UTC."""
+    if text is None:
         return None
-    moment = datetime.fromisoformat(eta)
+    moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from gateway.publisher.ambient import current_async_run, current_run
     from gateway.publisher.asynchronous import AsyncPublisher, AsyncRun
     from gateway.publisher.context import Context
+    from gateway.publisher.logs import RunLogHandler, run_process
     from gateway.publisher.outbox import Statistics
     from gateway.publisher.publisher import Publisher, Run
+    from gateway.publisher.streams import Stream
 
 __all__ = [
     "AsyncPublisher",
@@ -18,9 +20,12 @@ __all__ = [
     "Context",
     "Publisher",
     "Run",
+    "RunLogHandler",
     "Statistics",
+    "Stream",
     "current_async_run",
     "current_run",
+    "run_process",
 ]
 
 # Loaded when first used: a synchronous job has no need of asyncio.
@@ -30,6 +35,9 @@ _HOMES: Final = {
     "Context": "context",
     "Publisher": "publisher",
     "Run": "publisher",
+    "RunLogHandler": "logs",
+    "run_process": "logs",
+    "Stream": "streams",
     "Statistics": "outbox",
     "current_async_run": "ambient",
     "current_run": "ambient",

@@ -12,14 +12,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.changes import Outcome
-from gateway.publisher.mailing import DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
-from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, say
+from gateway.publisher.cancelling import COLUMNS
+from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from gateway.changes import Change, Operation
+    from gateway.publisher.cancelling import Wish
     from gateway.publisher.configuration import Address
+    from gateway.publisher.leases import Held
     from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter
 
@@ -39,20 +42,34 @@ class AsyncSender(Mailing):
         self._loop = asyncio.get_running_loop()
         self._client: redis.asyncio.Redis | None = None
         self._turns = [asyncio.Lock() for _ in range(TURNS)]
+        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._news = asyncio.Event()
         self._wakes_at = 0.0  # when the task looks again by itself
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
-    async def say(self, change: Change) -> Told:
-        """Send a change now; kept for later when Redis is away."""
+    async def say(self, change: Change, holder: object = None) -> Told:
+        """As `Sender.say`."""
         async with self._turns[turn_of(change.run)]:
-            self._outbox.put(change, time.monotonic())
+            now = time.monotonic()
+            self._leases.note(change, holder, now)
+            self._outbox.put(change, now)
             return await self._send(change.run)
 
     async def operate(self, run: str, operation: Operation, attempt: int | None) -> Told:
         """Change metadata: at once if it is some time since the last, else soon, together with what follows."""
         outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
+        if outcome is Outcome.DEFERRED:
+            self._wake()
+            return DEFERRED
+        if outcome is not None:
+            return DROPPED
+        async with self._turns[turn_of(run)]:
+            return await self._send(run)
+
+    async def append(self, run: str, stream: str, chunks: list[bytes]) -> Told:
+        """Write to a stream: at once if it is some time since the last, else soon, together with what follows."""
+        outcome = self._outbox.append(run, stream, chunks, time.monotonic())
         if outcome is Outcome.DEFERRED:
             self._wake()
             return DEFERRED
@@ -71,6 +88,10 @@ class AsyncSender(Mailing):
             self._not_read(error)
             return None
         return values
+
+    async def wish(self, run: str) -> Wish:
+        """As `Sender.wish`."""
+        return self._known_wish(run) or self._learn_wish(run, await self.read(run, COLUMNS))
 
     async def flush(self, timeout: float) -> bool:
         """Send everything that waits, for so many seconds at most and a Redis time-out. Returns whether it is done."""
@@ -123,7 +144,7 @@ class AsyncSender(Mailing):
         except BaseException:
             self._interrupted(unsent)
             raise
-        return self._sent(unsent.change.run, said)
+        return self._sent(unsent, said)
 
     async def _drive(self, conversation: Generator[Any, Any, Any]) -> Any:
         """Hand what *conversation* asks to the client, and the replies back."""
@@ -136,7 +157,7 @@ class AsyncSender(Mailing):
                     command = conversation.send(None)
                     continue
                 try:
-                    async with asyncio.timeout(TIMEOUT_SECONDS):
+                    async with asyncio.timeout(TIMEOUT_SECONDS), self._connections:
                         reply = await client.execute_command(*command)
                 except REDIS_ERRORS as error:
                     command = conversation.throw(error)
@@ -161,7 +182,7 @@ class AsyncSender(Mailing):
         self._client = None
 
     def _wake(self) -> None:
-        due = self._outbox.next_due()
+        due = self._next_due()
         if due is None or self._closing:
             return
         if self._task is None or self._task.done():
@@ -170,10 +191,11 @@ class AsyncSender(Mailing):
             self._news.set()
 
     async def _send_what_waits(self) -> None:
-        """Lasts as long as something waits."""
+        """Lasts as long as something waits, or a lease is held."""
         try:
-            while (due := self._outbox.next_due()) is not None:
+            while (due := self._next_due()) is not None:
                 await self._sleep_until(due)
+                await self._renew(self._leases_due())
                 for run in self._outbox.due_runs(time.monotonic()):
                     async with self._turns[turn_of(run)]:
                         await self._send(run)
@@ -182,6 +204,16 @@ class AsyncSender(Mailing):
             if not self._closing:
                 await self.flush(LAST_WORDS_SECONDS)
             raise
+
+    async def _renew(self, leases: list[Held]) -> None:
+        for index, held in enumerate(leases):
+            try:
+                applied = await self._drive(renew(held.renewal, self._writer))
+            except REDIS_ERRORS as error:
+                if not self._not_renewed(leases[index:], error):
+                    return
+            else:
+                self._renewed(held, applied)
 
     async def _sleep_until(self, due: float) -> None:
         delay = due - time.monotonic()

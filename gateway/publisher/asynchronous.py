@@ -6,21 +6,26 @@ import asyncio
 import atexit
 import os
 import threading
+import time
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.changes import Outcome
+from gateway.changes import Outcome, cancel_request
+from gateway.errors import Cancelled
 from gateway.publisher.ambient import Attachment
 from gateway.publisher.async_sender import AsyncSender
-from gateway.publisher.configuration import find_redis, make_writer
+from gateway.publisher.cancelling import LOOK_SECONDS
+from gateway.publisher.configuration import find_lease, find_redis, make_writer
 from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
 from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, relatives_of
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
+from gateway.publisher.streams import check_sizes
+from gateway.tracing import publishing, tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,10 +54,13 @@ class AsyncPublisher:
         environment: str | None = None,
         retention: Retention | str | float | None = None,
         limits: Limits | None = None,
+        lease: str | float | None = None,
     ) -> None:
         self._address = find_redis(url)
         self._writer = make_writer(environment, retention, limits)
+        self.lease_seconds = find_lease(lease)
         rehearse(self._address.url)
+        tracing()  # so that nothing of it is left to be loaded later, either
         self._lock = threading.Lock()
         self._senders: dict[asyncio.AbstractEventLoop, AsyncSender] = {}
         self._past = Outbox().statistics
@@ -77,6 +85,10 @@ class AsyncPublisher:
         """As `Publisher.run`: a handle, and nothing to wait for."""
         return AsyncRun(self, identity_of(id, **options))
 
+    async def request_cancel(self, id: str, reason: str | None = None) -> Outcome:
+        """As `Publisher.request_cancel`."""
+        return (await self._opened().say(cancel_request(id, reason))).outcome
+
     @asynccontextmanager
     async def running(self, task: str, **options: Unpack[CreateOptions]) -> AsyncIterator[AsyncRun]:
         """As `Publisher.running`; inside, `current_async_run()` is this run."""
@@ -89,6 +101,9 @@ class AsyncPublisher:
                 raise  # nothing may be awaited any more
             except (KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:
                 await run.cancel(type(error).__name__)
+                raise
+            except Cancelled as error:
+                await run.cancel(error.reason)
                 raise
             except BaseException as error:
                 await run.fail(error)
@@ -160,10 +175,12 @@ class AsyncPublisher:
 class AsyncRun(Sayings[Coroutine[Any, Any, Outcome]]):
     """A run, for whoever reports about it from an event loop. Wrong arguments raise at the call, before any `await`."""
 
-    __slots__ = ("_attachments", "_publisher", "_relatives")
+    __slots__ = ("__weakref__", "_attachments", "_publisher", "_relatives")
 
     def __init__(self, publisher: AsyncPublisher, identity: Identity) -> None:
         super().__init__(identity, publisher.limits)
+        if identity.lease_seconds is None:
+            identity.lease_seconds = publisher.lease_seconds
         self._publisher = publisher
         self._attachments: list[Attachment] = []
         self._relatives: tuple[str, str] | None = None
@@ -182,6 +199,35 @@ class AsyncRun(Sayings[Coroutine[Any, Any, Outcome]]):
         """Make it the ambient run, until `detach` of what is returned or the end of its `with` block."""
         return Attachment(self)
 
+    @property
+    def cancel_requested(self) -> Awaitable[bool]:
+        """As `Run.cancel_requested`: `await run.cancel_requested`."""
+        return self._wished("requested")
+
+    @property
+    def cancel_reason(self) -> Awaitable[str | None]:
+        """As `Run.cancel_reason`."""
+        return self._wished("reason")
+
+    async def raise_if_cancelled(self) -> None:
+        """As `Run.raise_if_cancelled`."""
+        wish = await self._publisher._opened().wish(self.id)
+        if wish.requested:
+            raise self._identity.cancelled(self.id, wish.reason)
+
+    async def wait_for_cancel(self, timeout: float | None = None) -> bool:
+        """As `Run.wait_for_cancel`, for a task of its own."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            wish = await self._publisher._opened().wish(self.id)
+            left = LOOK_SECONDS if end is None else end - time.monotonic()
+            if wish.requested or wish.ended or left <= 0:
+                return wish.requested
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+
+    async def _wished(self, what: str) -> Any:
+        return getattr(await self._publisher._opened().wish(self.id), what)
+
     def __enter__(self) -> AsyncRun:
         self._attachments.append(self.attach())
         return self
@@ -194,8 +240,16 @@ class AsyncRun(Sayings[Coroutine[Any, Any, Outcome]]):
     def __repr__(self) -> str:
         return f"<AsyncRun {self.id}>"
 
+    def _append(self, stream: str, chunks: list[bytes]) -> Coroutine[Any, Any, Outcome]:
+        check_sizes(chunks, self._limits.chunk_bytes)
+        return self._append_checked(stream, chunks)
+
+    async def _append_checked(self, stream: str, chunks: list[bytes]) -> Outcome:
+        return (await self._publisher._opened().append(self.id, stream, chunks)).outcome
+
     async def _say(self, change: Change) -> Outcome:
-        told = await self._publisher._opened().say(change)
+        with publishing(change) as traced:
+            told = await self._publisher._opened().say(traced, self)
         self._identity.last_attempt = told.attempt or self._identity.last_attempt
         return told.outcome
 

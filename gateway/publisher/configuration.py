@@ -1,4 +1,8 @@
-"""Where a publisher finds its Redis, and what holds for all it says: from arguments, then from the environment."""
+"""
+Where a publisher finds its Redis, and what holds for all it says: from arguments, then from the environment.
+
+Not from runcast.toml, which is the gateway's: a job must not fail because of a file that lies in its directory.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,11 @@ from urllib.parse import urlsplit
 
 from gateway.changes import Limits
 from gateway.durations import parse_duration
-from gateway.errors import BadInput, Misconfigured
+from gateway.errors import BadChange, BadInput, Misconfigured
 from gateway.feeds import EnvironmentId, check_id
+from gateway.publisher.identity import lease_seconds
+from gateway.secret_files import read_variable
+from gateway.sizes import parse_size
 from gateway.store.redis_keys import Retention
 from gateway.store.writing import ChangeWriter
 
@@ -24,6 +31,8 @@ _LIMITS: Final = {
     "metadata_bytes": "RUNCAST_METADATA_BYTES",
     "payload_bytes": "RUNCAST_PAYLOAD_BYTES",
     "output_bytes": "RUNCAST_OUTPUT_BYTES",
+    "stream_bytes": "RUNCAST_STREAM_BYTES",
+    "chunk_bytes": "RUNCAST_STREAM_CHUNK_BYTES",
 }
 
 
@@ -50,8 +59,8 @@ def find_redis(url: str | None, environ: Mapping[str, str] = os.environ) -> Addr
     if url is not None:
         return Address(_checked(url, "url"))
     for name in _URL_VARIABLES:
-        if environ.get(name):
-            return Address(_checked(environ[name], name))
+        if found := read_variable(environ, name):  # or RUNCAST_REDIS_URL_FILE, REDIS_URL_FILE
+            return Address(_checked(found, name))
     embedded = _embedded_url(environ)
     if embedded is None:
         raise Misconfigured(
@@ -68,7 +77,11 @@ def _embedded_url(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def _checked(url: str, name: str) -> str:
-    if urlsplit(url).scheme not in _SCHEMES:
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in _SCHEMES:
         raise Misconfigured(f"{name} begins with redis://, rediss:// or unix://")  # it may have a password in it
     return url
 
@@ -86,7 +99,7 @@ def make_writer(
         Misconfigured: When something in the environment can't be right.
         BadFeed: When *environment* can't be the name of one.
     """
-    name = environment or environ.get("RUNCAST_ENVIRONMENT") or DEFAULT_ENVIRONMENT
+    name = environment or environ.get("RUNCAST_ENVIRONMENT", "").strip() or DEFAULT_ENVIRONMENT
     return ChangeWriter(
         environment=EnvironmentId(check_id("environment", name)),
         retention=_retention(retention, environ),
@@ -97,21 +110,47 @@ def make_writer(
 def _retention(given: Retention | str | float | None, environ: Mapping[str, str]) -> Retention:
     if isinstance(given, Retention):
         return given
-    text = str(given) if given is not None else environ.get("RUNCAST_RETENTION", "")
-    if not text:
-        return Retention()
+    parts = {"finished_seconds": ("RUNCAST_RETENTION", environ.get("RUNCAST_RETENTION", ""))}
+    if given is not None:
+        parts["finished_seconds"] = ("retention", str(given))
+    parts["streams_seconds"] = ("RUNCAST_STREAM_RETENTION", environ.get("RUNCAST_STREAM_RETENTION", ""))
+    seconds = {}
+    for part, (name, text) in parts.items():
+        if not text.strip():
+            continue
+        try:
+            seconds[part] = parse_duration(text)
+        except BadInput as error:
+            raise Misconfigured(f"{name}: {error}") from error
+    return Retention(**seconds)
+
+
+def find_lease(given: str | float | None, environ: Mapping[str, str] = os.environ) -> float | None:
+    """
+    How long the leases of a publisher last, in seconds, for runs that don't say; None for no lease.
+
+    Raises:
+        Misconfigured: When it can't be one.
+    """
+    text = environ.get("RUNCAST_LEASE", "").strip()
     try:
-        return Retention(finished_seconds=parse_duration(text))
-    except BadInput as error:
-        raise Misconfigured(f"{'RUNCAST_RETENTION' if given is None else 'retention'}: {error}") from error
+        if given is not None:
+            return lease_seconds(given)
+        return lease_seconds(0 if text == "0" else text) if text else None
+    except BadChange as error:
+        raise Misconfigured(f"{'RUNCAST_LEASE' if given is None else 'lease'}: {error.detail}") from error
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:
     given = {}
     for field, name in _LIMITS.items():
         text = environ.get(name, "").strip()
-        if text and not text.isdecimal():
-            raise Misconfigured(f"{name} is a number of bytes, not {text!r}")
-        if text:
-            given[field] = int(text)
+        if not text:
+            continue
+        try:
+            given[field] = parse_size(text)
+        except BadInput as error:
+            raise Misconfigured(f"{name}: {error}") from error
+        if not given[field]:
+            raise Misconfigured(f"{name} is at least 1 byte, not {text!r}: nothing would be kept")
     return Limits(**given)

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from gateway.changes import Change, Limits, change
-from gateway.errors import BadChange
+from gateway.durations import parse_duration
+from gateway.errors import BadChange, BadInput, Cancelled
 from gateway.metadata import is_number
 from gateway.publisher.context import check_context
 
@@ -60,6 +61,10 @@ class Identity:
     #: The attempt that it speaks for, when it was told; the run's present one otherwise.
     attempt: int | None = None
     context: dict[str, Any] | None = None
+    #: While it is at work: how long a silence means that its process is gone. None when nobody said, 0 for no lease.
+    lease_seconds: float | None = None
+    #: What `raise_if_cancelled` raises: a job queue may know a kind of its own that means more to it.
+    cancelled: type[Cancelled] = Cancelled
     retried: bool = False  # said that the attempt failed and another follows
     last_attempt: int = 0  # as the store last answered
 
@@ -75,7 +80,9 @@ class CreateOptions(TypedDict, total=False):
     root: str | None
     metadata: Mapping[str, Any] | None
     delay_until: datetime | int | None  # a moment, or milliseconds since 1970
-    ttl: str | float | None  # `10m`, or seconds
+    ttl: str | float | None  # `10m`, or seconds: EXPIRED when it is not begun by then
+    max_duration: str | float | None  # `10m`, or seconds: TIMED_OUT when an attempt takes longer
+    lease: str | float | None  # `30s`, or seconds; 0 for none; default that of the publisher
     idempotency_key: str | None
     is_test: bool
     number: int | None
@@ -92,6 +99,8 @@ class HandleOptions(TypedDict, total=False):
     root: str | None
     attempt: int | None
     context: Context | Mapping[str, Any] | None
+    lease: str | float | None  # `30s`, or seconds; 0 for none; default that of the publisher
+    cancelled: type[Cancelled]  # what `raise_if_cancelled` raises
 
 
 def identity_of(
@@ -104,11 +113,20 @@ def identity_of(
     root: str | None = None,
     attempt: int | None = None,
     context: Context | Mapping[str, Any] | None = None,
+    lease: str | float | None = None,
+    cancelled: type[Cancelled] = Cancelled,
 ) -> Identity:
     """What a handle knows of its run, checked: a mistake is told at once, not by the first status."""
     origin = Origin(task=task, tags=texts(tags), batch=batch, parent=parent, root=root)
     change(run, attempt=attempt, initial=origin.columns, tags=origin.tags)
-    return Identity(id=run, origin=origin, attempt=attempt, context=None if context is None else check_context(context))
+    return Identity(
+        id=run,
+        origin=origin,
+        attempt=attempt,
+        context=None if context is None else check_context(context),
+        lease_seconds=lease_seconds(lease),
+        cancelled=cancelled,
+    )
 
 
 def creation(
@@ -120,6 +138,7 @@ def creation(
     metadata: Mapping[str, Any] | None = None,
     delay_until: datetime | int | None = None,
     ttl: str | float | None = None,
+    max_duration: str | float | None = None,
     idempotency_key: str | None = None,
     is_test: bool = False,
     number: int | None = None,
@@ -139,6 +158,7 @@ def creation(
         "payloadType": None if payload is None else JSON_TYPE,
         "delayUntil": delay,
         "ttl": _span(ttl),
+        "maxDuration": _seconds("max_duration", max_duration),
         "idempotencyKey": _text("idempotency_key", idempotency_key),
         "isTest": True if is_test else None,
         "number": _whole("number", number),
@@ -169,7 +189,35 @@ def _span(ttl: str | float | None) -> str | None:
         return ttl
     if not is_number(ttl):
         raise BadChange(f"ttl is text such as 10m, or seconds, not {ttl!r}")
-    return f"{ttl:g}s"
+    return f"{ttl:.0f}s" if ttl == int(ttl) else f"{ttl:.9f}".rstrip("0")
+
+
+def lease_seconds(lease: str | float | None) -> float | None:
+    """
+    How long a lease lasts; 0 is none.
+
+    Raises:
+        BadChange: When it can't be one.
+    """
+    seconds = _seconds("lease", lease)
+    if seconds:
+        change("run", lease_seconds=seconds)
+    return seconds
+
+
+def _seconds(name: str, span: str | float | None) -> float | None:
+    if isinstance(span, str):
+        try:
+            seconds = parse_duration(span)
+        except BadInput as error:
+            raise BadChange(f"{name}: {error.detail}") from error
+    elif span is None:
+        return None
+    elif is_number(span):
+        seconds = span
+    else:
+        raise BadChange(f"{name} is text such as 10m, or seconds, not {span!r}")
+    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _whole(name: str, value: int | None) -> int | None:

@@ -9,25 +9,31 @@ import time
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.changes import Outcome
+from gateway.publisher.cancelling import Wishes
+from gateway.publisher.leases import Leases
 from gateway.publisher.outbox import Outbox
 from gateway.publisher.sending import Journal, Loss, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.publisher.cancelling import Wish
     from gateway.publisher.configuration import Address
+    from gateway.publisher.leases import Held
     from gateway.publisher.outbox import Statistics
     from gateway.publisher.sending import Said
     from gateway.publisher.unsent import Unsent
-    from gateway.store.writing import ChangeWriter
+    from gateway.store.writing import Applied, ChangeWriter
 
 #: What a job waits for Redis at most, to connect and to be answered. A healthy one takes less than a millisecond.
 TIMEOUT_SECONDS: Final = 0.5
 #: Runs that share a turn wait for each other; with so many turns, threads seldom do.
 TURNS: Final = 64
+#: Connections of one publisher, however many threads or tasks speak at the same moment; who takes turns needs one.
+CONNECTIONS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class Mailing(ABC):
     def __init__(self, address: Address, writer: ChangeWriter) -> None:
         self._address, self._writer = address, writer
         self._outbox = Outbox()
+        self._leases = Leases()
+        self._wishes = Wishes()
         self._journal = Journal()
         # Reentrant, because a signal handler may ask for the statistics while its thread is in here.
         self._lock = threading.RLock()
@@ -98,14 +106,20 @@ class Mailing(ABC):
                 self._wake()
             return unsent
 
-    def _sent(self, run: str, said: Said) -> Told:
+    def _sent(self, unsent: Unsent, said: Said) -> Told:
+        run = unsent.change.run
         with self._lock:
             self._outbox.sent()
             for loss in said.losses:
                 self._outbox.drop(loss.reason, loss.count)
+            if said.applied is not None and unsent.change.lease_ms:
+                self._leases.begun(unsent.change, said.applied, time.monotonic())
+                self._wake()
         self._journal.back()
         for loss in said.losses:
             self._journal.lost(run, loss)
+        if said.applied is None:  # nothing but chunks
+            return DROPPED if said.losses else Told(Outcome.APPLIED)
         return Told(said.applied.public, said.applied.attempt)
 
     def _not_sent(self, unsent: Unsent, error: Exception) -> Told:
@@ -119,11 +133,47 @@ class Mailing(ABC):
         self._journal.away(error)
         return DEFERRED
 
+    def _next_due(self) -> float | None:
+        """When there will be something to send, or a lease to renew. Called with the lock."""
+        due = [due for due in (self._outbox.next_due(), self._leases.next_due()) if due is not None]
+        return min(due, default=None)
+
+    def _leases_due(self) -> list[Held]:
+        with self._lock:
+            return self._leases.due(time.monotonic())
+
+    def _renewed(self, held: Held, applied: Applied) -> None:
+        with self._lock:
+            self._outbox.breaker.succeeded()
+            self._leases.renewed(held, applied)
+        self._journal.back()
+
+    def _not_renewed(self, held: list[Held], error: Exception) -> bool:
+        """The first of them was not. Returns whether it makes sense to go on with the others."""
+        if is_refusal(error):
+            self._journal.refused(held[0].run, error)
+            return True
+        with self._lock:
+            now = time.monotonic()
+            self._outbox.unanswered(now)
+            self._leases.not_renewed(held, now)
+            self._look_again()
+        self._journal.away(error)
+        return False
+
     def _interrupted(self, unsent: Unsent) -> None:
         """A time limit of the job's, say, was raised in the middle of it."""
         with self._lock:
             self._outbox.put_back(unsent, time.monotonic())
             self._wake()
+
+    def _known_wish(self, run: str) -> Wish | None:
+        with self._lock:
+            return self._wishes.look(run, time.monotonic())
+
+    def _learn_wish(self, run: str, columns: list[Any] | None) -> Wish:
+        with self._lock:
+            return self._wishes.learn(run, columns, time.monotonic())
 
     def _may_read(self) -> bool:
         with self._lock:

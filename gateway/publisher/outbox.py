@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.changes import Change, Operation, Operator, Outcome
 from gateway.metadata import Merging
 from gateway.publisher.breaker import Breaker
-from gateway.publisher.unsent import LARGE, Unsent, merge, says_something, size, without_large
+from gateway.publisher.chunks import Numbering, extend
+from gateway.publisher.unsent import LARGE, Unsent, chunk_bytes, merge, says_something, size, without_large
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +24,17 @@ PROGRESS: Final = "progress"
 
 #: About ten changes of metadata a second are as many as anyone sees; each costs a script call and a message per viewer.
 INTERVAL_SECONDS: Final = 0.1
+#: Chunks that are read by people may come together in so much time.
+STREAM_INTERVAL_SECONDS: Final = 0.05
 MAX_RUNS: Final = 10_000
 MAX_OPERATIONS: Final = 1_000
 #: Outputs of ten thousand runs would fill any worker's memory: beyond this, kept changes lose their large columns.
 MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
 #: While Redis answers, a run that has so many operations waiting doesn't wait longer.
 MANY_OPERATIONS: Final = 200
+#: The same for chunks of streams, and what is kept of them in all; more is dropped, and counted.
+MANY_CHUNK_BYTES: Final = 256 * 1024
+MAX_CHUNK_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Statistics:
     dropped: Mapping[str, int]
     #: Attempts that Redis did not answer.
     failures: int
-    #: Changes and operations that wait to be sent.
+    #: Changes, operations and chunks that wait to be sent.
     unsent: int
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -80,6 +86,9 @@ class Outbox:
         self._last: dict[str, float] = {}  # when metadata of a run was last sent
         self._operations = 0
         self._kept_bytes = 0
+        self._chunk_bytes = 0
+        self._written: dict[str, float] = {}  # when chunks of a run were last sent
+        self.numbering = Numbering()
         self._sent = self._coalesced = self._failures = 0
         self._dropped: Counter[str] = Counter()
 
@@ -118,6 +127,24 @@ class Outbox:
         self._add(unsent, operation)
         if len(unsent.operations) >= MANY_OPERATIONS:
             unsent.due = now
+        return None if unsent.due <= now else Outcome.DEFERRED
+
+    def append(self, run: str, stream: str, chunks: list[bytes], now: float) -> Outcome | None:
+        """Chunks for the end of a stream. Returns as `operate` does."""
+        size = sum(map(len, chunks))
+        if self._chunk_bytes + size > MAX_CHUNK_BYTES:
+            self._dropped["chunks"] += len(chunks)
+            return Outcome.DROPPED
+        entries = self._runs.get(run)
+        is_new = entries is None or bool(entries[-1].once)
+        unsent = self._open(run, now)
+        due = max(now, self._written.get(run, now - STREAM_INTERVAL_SECONDS) + STREAM_INTERVAL_SECONDS)
+        unsent.due = due if is_new else min(unsent.due, due)
+        extend(unsent.batches, [self.numbering.batch(run, stream, chunks)])
+        self._chunk_bytes += size
+        if chunk_bytes(unsent.batches) >= MANY_CHUNK_BYTES:
+            unsent.due = now
+        self._bound()
         return None if unsent.due <= now else Outcome.DEFERRED
 
     def _welcome(self, operations: Sequence[Operation]) -> Sequence[Operation]:
@@ -176,6 +203,7 @@ class Outbox:
         for unsent in entries:
             self._operations -= len(unsent.operations)
             self._kept_bytes -= size(unsent.change)
+            self._chunk_bytes -= chunk_bytes(unsent.batches)
 
     # What is sent.
 
@@ -209,8 +237,11 @@ class Outbox:
             del self._runs[run]
         self._operations -= len(unsent.operations)
         self._kept_bytes -= size(unsent.change)
+        self._chunk_bytes -= chunk_bytes(unsent.batches)
+        if unsent.batches:
+            self._remember(self._written, run, now)
         if unsent.operations:
-            self._remember(run, now)
+            self._remember(self._last, run, now)
             unsent.name_operations()
         return unsent
 
@@ -222,10 +253,11 @@ class Outbox:
         self._runs.clear()
         return taken
 
-    def _remember(self, run: str, now: float) -> None:
-        self._last[run] = now
-        if len(self._last) > 2 * MANY_OPERATIONS:
-            self._last = {run: last for run, last in self._last.items() if now - last < self._interval}
+    def _remember(self, moments: dict[str, float], run: str, now: float) -> None:
+        moments[run] = now
+        if len(moments) > 2 * MANY_OPERATIONS:
+            for old in [known for known, last in moments.items() if now - last >= self._interval]:
+                del moments[old]
 
     def sent(self) -> None:
         self._sent += 1
@@ -238,22 +270,28 @@ class Outbox:
 
     def failed(self, unsent: Unsent, now: float) -> None:
         """Redis did not answer: keep what is worth it, in front of what was said since. It may have arrived, too."""
+        self.unanswered(now)
+        self.put_back(unsent, now)
+
+    def unanswered(self, now: float) -> None:
+        """Redis did not answer to something that is not kept."""
         self._failures += 1
         self.breaker.failed(now)
-        self.put_back(unsent, now)
 
     def put_back(self, unsent: Unsent, now: float) -> None:
         """As `failed`, when it was our side that gave up."""
         if not unsent.once:
             kept = self._welcome(unsent.operations)
             unsent.merging = Merging(kept)
-        if not unsent.operations and not says_something(unsent.change):
+        if not unsent.operations and not unsent.batches and not says_something(unsent.change):
             return
         entries = self._runs.pop(unsent.change.run, deque())
         if entries and not unsent.once and not entries[0].once:
             later = entries.popleft()
             self._operations -= len(later.operations)
             self._kept_bytes -= size(later.change)
+            self._chunk_bytes -= chunk_bytes(later.batches)
+            extend(unsent.batches, later.batches)
             merge(unsent, later.change, later.happened)
             self._coalesced += sum(unsent.merging.add(operation) for operation in later.operations)
         unsent.due = now
@@ -261,12 +299,16 @@ class Outbox:
         self._runs[unsent.change.run] = entries
         self._operations += len(unsent.operations)
         self._kept_bytes += size(unsent.change)
+        self._chunk_bytes += chunk_bytes(unsent.batches)
         self._bound()
 
     @property
     def statistics(self) -> Statistics:
-        statuses = sum(says_something(unsent.change) for entries in self._runs.values() for unsent in entries)
-        return Statistics(self._sent, self._coalesced, dict(self._dropped), self._failures, statuses + self._operations)
+        waiting = [unsent for entries in self._runs.values() for unsent in entries]
+        statuses = sum(says_something(unsent.change) for unsent in waiting)
+        chunks = sum(len(batch.chunks) for unsent in waiting for batch in unsent.batches)
+        unsent = statuses + self._operations + chunks
+        return Statistics(self._sent, self._coalesced, dict(self._dropped), self._failures, unsent)
 
 
 def _is_progress(operation: Operation) -> bool:

@@ -7,18 +7,23 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.changes import Outcome
+from gateway.changes import Outcome, cancel_request
+from gateway.errors import Cancelled
 from gateway.publisher.ambient import Attachment
-from gateway.publisher.configuration import find_redis, make_writer
+from gateway.publisher.cancelling import LOOK_SECONDS
+from gateway.publisher.configuration import find_lease, find_redis, make_writer
 from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
+from gateway.publisher.streams import check_sizes
+from gateway.tracing import publishing, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +58,8 @@ class Publisher:
         environment: The tenant; else RUNCAST_ENVIRONMENT, else `default`.
         retention: How long runs are kept after they finished, `24h` or seconds; else RUNCAST_RETENTION.
         limits: The most that a run may hold; else RUNCAST_METADATA_BYTES, …_PAYLOAD_BYTES, …_OUTPUT_BYTES.
+        lease: How long a silence means that the process at work on a run is gone, `30s` or seconds; else
+            RUNCAST_LEASE, else no lease. Runs that name their own have that.
 
     Raises:
         Misconfigured: When no Redis is known, or something in the environment can't be right.
@@ -65,10 +72,13 @@ class Publisher:
         environment: str | None = None,
         retention: Retention | str | float | None = None,
         limits: Limits | None = None,
+        lease: str | float | None = None,
     ) -> None:
         self._address = find_redis(url)
         self._writer = make_writer(environment, retention, limits)
+        self.lease_seconds = find_lease(lease)
         rehearse(self._address.url)
+        tracing()  # so that nothing of it is left to be loaded later, either
         self._lock = threading.Lock()
         self._sender: Sender | None = None
         _publishers.add(self)
@@ -104,15 +114,24 @@ class Publisher:
 
     def say(self, change: Change) -> Outcome:
         """Say what `gateway.changes.change` has checked: for whoever passes on what others report."""
-        return self._opened().say(change).outcome
+        with publishing(change) as told:
+            return self._opened().say(told).outcome
+
+    def request_cancel(self, id: str, reason: str | None = None) -> Outcome:
+        """
+        Ask a run to stop, wherever it is at work. It is CANCELED when its job says so (`Run.raise_if_cancelled`).
+
+        Who asks first is remembered: asking again is `unchanged`, and so is to ask a run that has ended.
+        """
+        return self.say(cancel_request(id, reason))
 
     @contextmanager
     def running(self, task: str, **options: Unpack[CreateOptions]) -> Iterator[Run]:
         """
         A run that lasts as long as the block: created, started, then COMPLETED, or FAILED with what was raised.
 
-        KeyboardInterrupt, SystemExit and cancellation make it CANCELED. Exceptions go on. Inside, `current_run()` is
-        this run. An output, or another end, can be said inside.
+        KeyboardInterrupt, SystemExit, cancellation and `Cancelled` make it CANCELED. Exceptions go on. Inside,
+        `current_run()` is this run. An output, or another end, can be said inside.
         """
         run = self.create(task, **options)
         run.start()
@@ -121,6 +140,9 @@ class Publisher:
                 yield run
             except CANCELLATIONS as error:
                 run.cancel(type(error).__name__)
+                raise
+            except Cancelled as error:
+                run.cancel(error.reason)
                 raise
             except BaseException as error:
                 run.fail(error)
@@ -173,10 +195,12 @@ class Publisher:
 class Run(Sayings[Outcome]):
     """A run, for whoever reports about it. Each method says what became of it, and never raises because of Redis."""
 
-    __slots__ = ("_attachments", "_publisher", "_relatives")
+    __slots__ = ("__weakref__", "_attachments", "_publisher", "_relatives")
 
     def __init__(self, publisher: Publisher, identity: Identity) -> None:
         super().__init__(identity, publisher.limits)
+        if identity.lease_seconds is None:
+            identity.lease_seconds = publisher.lease_seconds
         self._publisher = publisher
         self._attachments: list[Attachment] = []
         self._relatives: tuple[str, str] | None = None
@@ -195,6 +219,45 @@ class Run(Sayings[Outcome]):
         """Make it the ambient run, until `detach` of what is returned or the end of its `with` block."""
         return Attachment(self)
 
+    @property
+    def cancel_requested(self) -> bool:
+        """
+        Whether somebody asked this run to stop. For tight loops: Redis is asked once a second at most.
+
+        While Redis is away it stays as it was.
+        """
+        return self._publisher._opened().wish(self.id).requested
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why, if somebody did and said."""
+        return self._publisher._opened().wish(self.id).reason
+
+    def raise_if_cancelled(self) -> None:
+        """
+        Raises:
+            Cancelled: When somebody asked this run to stop, as `cancel_requested` tells. `Publisher.running` makes it
+                CANCELED.
+        """
+        wish = self._publisher._opened().wish(self.id)
+        if wish.requested:
+            raise self._identity.cancelled(self.id, wish.reason)
+
+    def wait_for_cancel(self, timeout: float | None = None) -> bool:
+        """
+        Wait until somebody asks this run to stop, and return whether somebody did, *timeout* seconds at most.
+
+        For a thread of its own. Returns, too, when the run has ended otherwise. Looks once a second, and holds no
+        connection in between.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            wish = self._publisher._opened().wish(self.id)
+            left = LOOK_SECONDS if end is None else end - time.monotonic()
+            if wish.requested or wish.ended or left <= 0:
+                return wish.requested
+            time.sleep(min(left, LOOK_SECONDS))
+
     def __enter__(self) -> Run:
         self._attachments.append(self.attach())
         return self
@@ -208,10 +271,15 @@ class Run(Sayings[Outcome]):
         return f"<Run {self.id}>"
 
     def _say(self, change: Change) -> Outcome:
-        return self._heard(self._publisher._opened().say(change))
+        with publishing(change) as told:
+            return self._heard(self._publisher._opened().say(told, self))
 
     def _operate(self, operation: Operation) -> Outcome:
         return self._publisher._opened().operate(self.id, operation, self._identity.attempt).outcome
+
+    def _append(self, stream: str, chunks: list[bytes]) -> Outcome:
+        check_sizes(chunks, self._limits.chunk_bytes)
+        return self._publisher._opened().append(self.id, stream, chunks).outcome
 
     def _heard(self, told: Told) -> Outcome:
         self._identity.last_attempt = told.attempt or self._identity.last_attempt

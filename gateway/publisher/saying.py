@@ -8,15 +8,17 @@ is generic in what saying gives: an outcome, or something to await for one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gateway.changes import Change, Limits, Operation, Operator, change
 from gateway.errors import BadChange, TooLarge
-from gateway.metadata import checked, is_number
+from gateway.metadata import checked, is_number, progress_value
 from gateway.publisher.context import check_context
 from gateway.publisher.failures import error_column
-from gateway.publisher.identity import JSON_TYPE, Identity, texts
+from gateway.publisher.identity import JSON_TYPE, Identity, lease_seconds, texts
+from gateway.publisher.leases import AT_WORK
 from gateway.publisher.outbox import PROGRESS
+from gateway.publisher.streams import StreamSayings
 from gateway.runs import RETRYING
 
 if TYPE_CHECKING:
@@ -25,27 +27,6 @@ if TYPE_CHECKING:
     from gateway.publisher.context import Context
 
 Said = TypeVar("Said", covariant=True)
-
-
-def progress_value(current: float, total: float | None, text: str | None) -> dict[str, Any]:
-    """The metadata that shows progress; percent has two decimals and stays between 0 and 100."""
-    if not is_number(current) or not -_MOST < current < _MOST:  # which NaN isn't
-        raise BadChange(f"progress is a finite number, not {current!r}")
-    value: dict[str, Any] = {"current": current}
-    if total is not None:
-        if not is_number(total) or not 0 <= total < _MOST:
-            raise BadChange(f"the total of a progress is a number and not below 0, not {total!r}")
-        value["total"] = total
-        value["percent"] = round(min(max(100 * current / total, 0), 100), 2) if total else 100
-    if text is not None:
-        if not isinstance(text, str):
-            raise BadChange(f"the text of a progress is text, not {text!r}")
-        value["text"] = text if text.isascii() else text.encode(errors="replace").decode()
-    return value
-
-
-#: Larger whole numbers have no place in our JSON.
-_MOST: Final = 2**63
 
 
 class MetadataSayings(ABC, Generic[Said]):
@@ -97,7 +78,7 @@ class MetadataSayings(ABC, Generic[Said]):
         return self._operate(Operation(Operator.SET, PROGRESS, progress_value(current, total, text)))
 
 
-class Sayings(MetadataSayings[Said], Generic[Said]):
+class Sayings(MetadataSayings[Said], StreamSayings[Said]):
     """Everything that can be said of one run. Saying the same again, or something late, does no harm."""
 
     __slots__ = ("_identity", "_limits")
@@ -121,13 +102,23 @@ class Sayings(MetadataSayings[Said], Generic[Said]):
         """What the job knows of itself, as it was given when the attempt started."""
         return self._identity.context
 
-    def start(self, *, attempt: int | None = None, context: Context | Mapping[str, Any] | None = None) -> Said:
+    def start(
+        self,
+        *,
+        attempt: int | None = None,
+        context: Context | Mapping[str, Any] | None = None,
+        lease: str | float | None = None,
+    ) -> Said:
         """
         The job begins: EXECUTING. A higher *attempt* opens a run again that has ended.
 
-        Without *attempt* it is the handle's; after `retry` the one that follows.
+        Without *attempt* it is the handle's; after `retry` the one that follows. With a *lease* (`30s`, or seconds; by
+        default the handle's) the publisher says that this process lives, for as long as it does and the handle is
+        kept, until it says how the run ended; when nothing is heard for so long, the run is CRASHED.
         """
         identity = self._identity
+        if lease is not None:
+            identity.lease_seconds = lease_seconds(lease)
         if context is None:
             context = identity.context
         kept = None if context is None else check_context(context)
@@ -183,6 +174,10 @@ class Sayings(MetadataSayings[Said], Generic[Said]):
         """EXECUTING again after `wait`."""
         return self._status("EXECUTING")
 
+    def hand_over(self) -> Said:
+        """The run goes on in another process: this one's lease is given up. Shows nobody anything."""
+        return self._say(Change(run=self.id, attempt=self._identity.attempt, lease_ms=0))
+
     def status(
         self,
         name: str,
@@ -222,6 +217,7 @@ class Sayings(MetadataSayings[Said], Generic[Said]):
                 columns=columns,
                 initial=origin.columns,
                 tags=tuple(dict.fromkeys(origin.tags + texts(tags))),
+                lease_seconds=(self._identity.lease_seconds or None) if name == AT_WORK else None,
                 limits=self._limits,
             )
         )

@@ -20,16 +20,19 @@ from redis.retry import Retry
 
 from gateway.changes import Change, Outcome
 from gateway.errors import Misconfigured
-from gateway.publisher.mailing import DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
-from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, say
+from gateway.publisher.cancelling import COLUMNS
+from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from gateway.changes import Operation
+    from gateway.publisher.cancelling import Wish
     from gateway.publisher.configuration import Address
+    from gateway.publisher.leases import Held
     from gateway.publisher.unsent import Unsent
-    from gateway.store.writing import ChangeWriter
+    from gateway.store.writing import ChangeWriter, Command
 
 
 class _Here(threading.local):
@@ -46,21 +49,26 @@ class Sender(Mailing):
         self._client: redis.Redis | None = None
         self._news = threading.Condition(self._lock)
         self._here = _Here()
-        self._interruptions: deque[Change] = deque()
+        self._interruptions: deque[tuple[Change, object]] = deque()
         self._turns = [threading.RLock() for _ in range(TURNS)]
+        self._connections = threading.BoundedSemaphore(CONNECTIONS)
         self._thread: threading.Thread | None = None
         self._wakes_at = 0.0  # when the thread looks again by itself
         self._closed = False
 
-    def say(self, change: Change) -> Told:
-        """Send a change now, in this thread; kept for later when Redis is away."""
+    def say(self, change: Change, holder: object = None) -> Told:
+        """
+        Send a change now, in this thread; kept for later when Redis is away.
+
+        A lease that it begins is renewed until the run ends, or *holder* is gone.
+        """
         if self._here.busy:
-            return self._say_later(change)
+            return self._say_later(change, holder)
         self._here.busy = True
         try:
             with self._turns[turn_of(change.run)]:
                 with self._lock:
-                    self._outbox.put(change, time.monotonic())
+                    self._put(change, holder)
                 return self._send(change.run)
         finally:
             self._here.busy = False
@@ -85,15 +93,38 @@ class Sender(Mailing):
             if self._interruptions:
                 self._say_what_was_interrupted()
 
-    def _say_later(self, change: Change) -> Told:
+    def append(self, run: str, stream: str, chunks: list[bytes]) -> Told:
+        """Write to a stream: at once if it is some time since the last, else soon, together with what follows."""
+        if self._here.busy:
+            return DROPPED  # a signal handler that logs while its thread is in here
+        self._here.busy = True
+        try:
+            with self._lock:
+                outcome = self._outbox.append(run, stream, chunks, time.monotonic())
+                if outcome is Outcome.DEFERRED:
+                    self._wake()
+            if outcome is not None:
+                return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
+            with self._turns[turn_of(run)]:
+                return self._send(run)
+        finally:
+            self._here.busy = False
+            self._say_what_was_interrupted()
+
+    def _put(self, change: Change, holder: object) -> None:
+        now = time.monotonic()
+        self._leases.note(change, holder, now)
+        self._outbox.put(change, now)
+
+    def _say_later(self, change: Change, holder: object = None) -> Told:
         """A signal handler speaks while its thread is in here, with locks and half-done work: it has to wait."""
-        self._interruptions.append(change)
+        self._interruptions.append((change, holder))
         return DEFERRED
 
     def _say_what_was_interrupted(self) -> None:
         while self._interruptions:
             with self._lock:
-                self._outbox.put(self._interruptions.popleft(), time.monotonic())
+                self._put(*self._interruptions.popleft())
                 self._wake()
 
     def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
@@ -106,6 +137,10 @@ class Sender(Mailing):
             self._not_read(error)
             return None
         return values
+
+    def wish(self, run: str) -> Wish:
+        """Whether somebody asked the run to stop, as it was a second ago at most; as it was, while Redis is away."""
+        return self._known_wish(run) or self._learn_wish(run, self.read(run, COLUMNS))
 
     def flush(self, timeout: float) -> bool:
         """Send everything that waits, for so many seconds at most and a Redis time-out. Returns whether it is done."""
@@ -171,7 +206,7 @@ class Sender(Mailing):
         except BaseException:
             self._interrupted(unsent)
             raise
-        return self._sent(unsent.change.run, said)
+        return self._sent(unsent, said)
 
     def _drive(self, conversation: Generator[Any, Any, Any]) -> Any:
         """Hand what *conversation* asks to the client, and the replies back."""
@@ -184,13 +219,35 @@ class Sender(Mailing):
                     command = conversation.send(None)
                     continue
                 try:
-                    reply = client.execute_command(*command)
+                    reply = self._ask(client, command)
                 except REDIS_ERRORS as error:
                     command = conversation.throw(error)
                 else:
                     command = conversation.send(reply)
         except StopIteration as end:
             return end.value
+
+    def _ask(self, client: Any, command: Command) -> Any:
+        # redis-py opens a connection for each command at the same moment, and keeps it.
+        if not self._connections.acquire(blocking=False):
+            self._wait_for_a_connection()
+        try:
+            return client.execute_command(*command)
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            with self._lock:  # before another one tries, who waits for this connection
+                self._outbox.breaker.failed(time.monotonic())
+            raise
+        finally:
+            self._connections.release()
+
+    def _wait_for_a_connection(self) -> None:
+        if not self._connections.acquire(timeout=TIMEOUT_SECONDS):
+            raise redis.TimeoutError("all connections wait for Redis")
+        with self._lock:
+            away = self._outbox.breaker.open
+        if away:  # whoever had the connection found out; it would only take another time-out to see the same
+            self._connections.release()
+            raise redis.TimeoutError("Redis did not answer others")
 
     def _connected(self) -> redis.Redis:
         with self._lock:
@@ -202,7 +259,7 @@ class Sender(Mailing):
         self._client = None
 
     def _wake(self) -> None:
-        due = self._outbox.next_due()
+        due = self._next_due()
         if due is None:
             return
         if self._closed:
@@ -218,16 +275,28 @@ class Sender(Mailing):
         while True:
             with self._lock:
                 runs: list[str] = []
-                while not runs and not self._closed:
-                    runs = self._wait_for_due()
+                leases: list[Held] = []
+                while not runs and not leases and not self._closed:
+                    runs, leases = self._wait_for_due(), self._leases_due()
                 if self._closed:
                     return
+            self._renew(leases)
             for run in runs:
                 with self._turns[turn_of(run)]:
                     self._send(run)
 
+    def _renew(self, leases: list[Held]) -> None:
+        for index, held in enumerate(leases):
+            try:
+                applied = self._drive(renew(held.renewal, self._writer))
+            except REDIS_ERRORS as error:
+                if not self._not_renewed(leases[index:], error):
+                    return
+            else:
+                self._renewed(held, applied)
+
     def _wait_for_due(self) -> list[str]:
-        due, now = self._outbox.next_due(), time.monotonic()
+        due, now = self._next_due(), time.monotonic()
         if due is None or due > now:
             self._wakes_at = due if due is not None else float("inf")
             self._news.wait(None if due is None else due - now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -26,15 +27,19 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from gateway.changes import Change
 from gateway.codec import decode_json
 from gateway.metadata import computed, native
+from gateway.publisher.unsent import says_something
+from gateway.store.appending import Append, Appended, AppendOutcome, append_command, read_append, whole_append
 from gateway.store.redis_keys import metadata_key, run_key
 from gateway.store.writing import Answer, Applied, read_answer, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
-    from gateway.changes import Change, Operation
+    from gateway.changes import Operation
+    from gateway.publisher.chunks import Batch
     from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter, Command, Triple
 
@@ -45,6 +50,8 @@ REDIS_ERRORS: Final = (RedisError, OSError)
 #: Each conflict means that another writer got through; with so many of them in a row nobody would.
 MAX_CONFLICTS: Final = 50
 _JITTER_SECONDS: Final = 0.005
+#: What one append may hold up in Redis.
+CHUNKS_AT_ONCE: Final = 500
 
 # Errors that say how the server is, not what is wrong with the change: those that the client has a class for, and the
 # others by their code. Up to Redis 6 the code comes inside the text of the script's own error.
@@ -80,7 +87,8 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    applied: Applied
+    #: None when there was nothing but chunks.
+    applied: Applied | None
     losses: tuple[Loss, ...] = ()
 
 
@@ -93,6 +101,21 @@ def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command |
     """
     change, operations = unsent.stamped(now), list(unsent.operations)
     losses: list[Loss] = []
+    missing = yield from _append(unsent.batches, change.run, writer, losses)
+    if not _is_empty(change, operations):
+        applied = yield from _say_change(unsent, writer, change, operations, losses)
+    else:
+        applied = None
+    if missing and change.create:
+        missing = yield from _append(unsent.batches, change.run, writer, losses)  # now there is such a run
+    if missing:
+        losses.append(Loss("missing", sum(len(batch.chunks) for batch in unsent.batches), "there is no such run"))
+    return Said(applied, tuple(losses))
+
+
+def _say_change(
+    unsent: Unsent, writer: ChangeWriter, change: Change, operations: Sequence[Operation], losses: list[Loss]
+) -> Generator[Command | Pause, Any, Applied]:
     for conflicts in range(MAX_CONFLICTS):
         if conflicts > 1:
             yield Pause(random.uniform(0, _JITTER_SECONDS))
@@ -109,15 +132,49 @@ def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command |
         else:
             if applied.outcome is Answer.MISSING:
                 losses.append(Loss("missing", 1, "there is no such run"))
-            return Said(applied, tuple(losses))
+            return applied
         if _is_empty(change, operations):
-            return Said(applied, tuple(losses))
+            return applied
     losses.append(Loss("conflict", len(operations), "others changed the metadata all the time"))
-    return Said((yield from _apply(change, [], unsent.once, writer)), tuple(losses))
+    return (yield from _apply(change, [], unsent.once, writer))
+
+
+def renew(lease: Change, writer: ChangeWriter) -> Generator[Command | Pause, Any, Applied]:
+    """Say that the worker of a run lives."""
+    return (yield from _apply(lease, (), "", writer))
+
+
+def _append(
+    batches: Sequence[Batch], run: str, writer: ChangeWriter, losses: list[Loss]
+) -> Generator[Command | Pause, Any, bool]:
+    """Append what is to go into streams, in pieces. Returns whether there is no such run, so that nothing was."""
+    for batch in batches:
+        for start in range(0, len(batch.chunks), CHUNKS_AT_ONCE):
+            chunks = batch.chunks[start : start + CHUNKS_AT_ONCE]
+            append = Append(run, batch.stream, chunks, batch.writer, batch.first + start)
+            appended = yield from _ask_append(append, writer)
+            if appended.outcome is AppendOutcome.GAP:
+                # Redis lost what this writer wrote before; what comes is a log of its own.
+                append = replace(append, writer=secrets.token_hex(8), first=0)
+                batch.writer, batch.first = append.writer, -start
+                appended = yield from _ask_append(append, writer)
+            if appended.outcome is AppendOutcome.MISSING:
+                return True
+            if appended.outcome is AppendOutcome.TOO_MANY_STREAMS:
+                losses.append(Loss("too_many_streams", len(batch.chunks), "a run has at most 100 streams"))
+                break
+            if not appended.announced:
+                yield from _apply(Change(run=run, stream=batch.stream), (), "", writer)
+    return False
+
+
+def _ask_append(append: Append, writer: ChangeWriter) -> Generator[Command | Pause, Any, Appended]:
+    command = append_command(append, writer)
+    return read_append((yield from _ask(command, whole_append)))
 
 
 def _is_empty(change: Change, operations: Sequence[Operation]) -> bool:
-    return not (operations or change.create or change.status or change.columns or change.tags)
+    return not (operations or says_something(change))
 
 
 def _apply(
@@ -144,7 +201,7 @@ def read_columns(run: str, names: Sequence[str], writer: ChangeWriter) -> Asking
     return [None if value is None else decode_json(value) for value in values]
 
 
-def _ask(command: Command) -> Asking:
+def _ask(command: Command, whole: Callable[[Command], Command] = whole) -> Asking:
     reconnected = False
     while True:
         try:

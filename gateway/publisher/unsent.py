@@ -14,6 +14,8 @@ from gateway.store.writing import ONCE_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.publisher.chunks import Batch
+
 LARGE: Final = ("payload", "output")
 _COUNTING: Final = frozenset({Operator.APPEND, Operator.INCREMENT})
 
@@ -32,6 +34,8 @@ class Unsent:
 
     change: Change  # without its operations: those wait in `merging`
     merging: Merging = field(default_factory=Merging)
+    #: They go before the change: a stream is whole when its run ends.
+    batches: list[Batch] = field(default_factory=list)
     #: When its status happened.
     happened: float = 0.0
     due: float = 0.0
@@ -53,9 +57,13 @@ class Unsent:
             self.once = secrets.token_hex(ONCE_LENGTH // 2)
 
 
+def chunk_bytes(batches: list[Batch]) -> int:
+    return sum(batch.bytes for batch in batches)
+
+
 def says_something(change: Change) -> bool:
     """Whether there is more to it than operations."""
-    return bool(change.create or change.status or change.columns or change.tags)
+    return bool(change.create or change.status or change.columns or change.tags or change.lease_ms is not None)
 
 
 def size(change: Change) -> int:
@@ -81,6 +89,8 @@ def merge(unsent: Unsent, later: Change, happened: float) -> None:
         initial={**later.initial, **earlier.initial},
         initial_metadata={**later.initial_metadata, **earlier.initial_metadata},
         tags=tuple(dict.fromkeys(earlier.tags + later.tags)),
+        ttl_ms=later.ttl_ms if earlier.ttl_ms is None else earlier.ttl_ms,
+        max_duration_ms=later.max_duration_ms if earlier.max_duration_ms is None else earlier.max_duration_ms,
     )
     if not _is_late(earlier, later):
         columns = later.columns if _begins_anew(earlier, later) else {**earlier.columns, **later.columns}
@@ -89,6 +99,8 @@ def merge(unsent: Unsent, later: Change, happened: float) -> None:
             attempt=later.attempt or earlier.attempt,
             status=later.status or earlier.status,
             columns=columns,
+            # A lease belongs to the status it came with.
+            lease_ms=later.lease_ms if later.status or later.lease_ms is not None else earlier.lease_ms,
         )
         if later.status:
             unsent.happened = happened

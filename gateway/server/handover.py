@@ -31,7 +31,7 @@ _CLOSE_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 60.0
 
 
-class _HandedOver(asyncio.Protocol):
+class HandedOver(asyncio.Protocol):
     """What both kinds of sockets have in common. Is the sink of its peer (transports/sinks.py: ViewerSink)."""
 
     __slots__ = ("_closing", "_connections", "_gone", "_peer", "_timer", "_transport")
@@ -54,6 +54,11 @@ class _HandedOver(asyncio.Protocol):
         self._peer.connected(self)
         if gone:
             self._over()
+
+    @property
+    def closing(self) -> bool:
+        """Whether a goodbye was said, by either side."""
+        return self._closing
 
     # The sink.
 
@@ -132,11 +137,11 @@ class _HandedOver(asyncio.Protocol):
     # The server.
 
     def shutdown(self) -> None:
-        """uvicorn stops."""
+        """The server stops, and this viewer's turn has come."""
         self._peer.going_away()
 
 
-class ResponseSocket(_HandedOver):
+class ResponseSocket(HandedOver):
     """A response whose body goes on: Server-Sent Events. What the viewer sends is not read any more."""
 
     __slots__ = ("_chunked",)
@@ -156,7 +161,7 @@ class ResponseSocket(_HandedOver):
         self._transport.close()
 
 
-class WebSocketSocket(_HandedOver):
+class WebSocketSocket(HandedOver):
     """A WebSocket: frames in by the websockets library, frames out as the hub has spelled them."""
 
     __slots__ = ("_fragments", "_reader")

@@ -72,6 +72,21 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or answered."""
+        answering = self.cycle is not None and not self.cycle.response_complete
+        return answering or self._request_bytes is not None or bool(self.pipeline)
+
+    def finish(self) -> None:
+        """The server stops: what is being answered is finished, and the connection is not kept for another request."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def abort(self) -> None:
+        """The server stops, and its time is up."""
+        self.transport.abort()
+
     def _expect_request(self) -> None:
         # uvicorn waits for ever for the rest of a request; whoever sends it byte by byte holds a socket.
         if self._request_timer is None:
@@ -104,6 +119,8 @@ class HttpProtocol(HttpToolsProtocol):
             cast("Any", self.cycle.scope)["extensions"] = {HANDOVER: partial(self._hand_over, self.cycle)}
             if self.parser.get_http_version() == "1.0":
                 cast("Any", self.cycle).send = _without_chunks(self.cycle)
+            if getattr(self.server_state, "draining", False):
+                self.finish()
 
     def handle_websocket_upgrade(self) -> None:
         # We are called while the parser's news of the upgrade is handled; it says how far the request went, and
@@ -182,6 +199,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True  # by an HTTP response: uvicorn would log that there was none
+
+    def abort(self) -> None:
+        """The server stops, and its time is up."""
+        self.transport.abort()
 
     def _hand_over(self, peer: Peer, limits: SocketLimits) -> None:
         """The handshake is done; from now on frames are read and written without us."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import resource
 import signal
 import socket
+import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from gateway.errors import Misconfigured
+from gateway.metrics.workers import shared_directory
+from gateway.server.draining import DrainingServer
 from gateway.server.protocols import HttpProtocol, WebSocketProtocol
+from gateway.server.workers import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp
 
     from gateway.settings import Settings
@@ -23,12 +31,12 @@ _log = logging.getLogger("runcast.server")
 
 #: Connections that may wait to be accepted: after a restart thousands come at once.
 _BACKLOG: Final = 4096
-#: What open viewers get to say goodbye before they are cut.
+#: Of a server that does not drain (in tests): what open viewers get to say goodbye before they are cut.
 _SHUTDOWN_SECONDS: Final = 10
 _FILES_WANTED: Final = 65_536
 
 
-def server_config(app: ASGIApp | str, settings: Settings, **options: Any) -> uvicorn.Config:
+def server_config(app: ASGIApp | Callable[[], ASGIApp], settings: Settings, **options: Any) -> uvicorn.Config:
     """How uvicorn runs *app* for us; *options* are uvicorn's own."""
     return uvicorn.Config(
         app,
@@ -64,6 +72,8 @@ def listen(settings: Settings) -> socket.socket:
     Raises:
         Misconfigured: When the address can't be had; the text says which, and what to do.
     """
+    if settings.uds is not None:
+        return _listen_at_path(settings.uds)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
@@ -75,22 +85,76 @@ def listen(settings: Settings) -> socket.socket:
         ) from error
 
 
-def run(app: ASGIApp, settings: Settings, listening: socket.socket | None = None) -> None:
+def listen_privately(settings: Settings) -> list[socket.socket]:
     """
-    Serve *app* in this process until SIGTERM or SIGINT.
+    The socket of whoever watches the gateway (gateway/monitoring), where it has one of its own.
+
+    Raises:
+        Misconfigured: When it can't be had.
+    """
+    if settings.metrics_port is None:
+        return []
+    try:
+        return [listen(replace(settings, port=settings.metrics_port, uds=None))]
+    except Misconfigured as error:
+        raise Misconfigured(f"the port of RUNCAST_METRICS_PORT can't be had: {error}") from error
+
+
+def _listen_at_path(path: str) -> socket.socket:
+    """Who may connect is decided by the file's permissions, and those by our umask."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        try:
+            listening.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _was_left(path):
+                raise
+            os.unlink(path)  # left by one that was killed
+            listening.bind(path)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise Misconfigured(
+            f"can't listen at {path}: {error.strerror}. Stop what listens there, or choose another path"
+        ) from error
+    return listening
+
+
+def _was_left(path: str) -> bool:
+    """Whether *path* is a socket, and of nobody: connecting to a plain file is refused just the same."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def run(
+    app: ASGIApp,
+    settings: Settings,
+    listening: socket.socket | None = None,
+    *private: socket.socket,
+    reloads: bool = True,
+) -> None:
+    """
+    Serve *app* in this process until SIGTERM or SIGINT, which drain it (draining.py). SIGHUP reloads keys and origins.
+
+    Args:
+        private: What `listen_privately` returned.
+        reloads: False for what ends with its terminal, which says so by SIGHUP.
 
     Raises:
         Misconfigured: Without a *listening* socket, as `listen`.
-        SystemExit: With 0 at the end.
+        SystemExit: With 0 at the end, with 1 when it could not start.
     """
     raise_file_limit()
-    listening = listening or listen(settings)
+    sockets = [listening, *private] if listening else [listen(settings), *listen_privately(settings)]
     # uvicorn stops gently and then raises the signal again, for whoever handled it before. The default would kill us
     # there, with all that our caller still has to close; and to stop when asked to is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
-    server = uvicorn.Server(server_config(app, settings))
-    server.run([listening])
+    server = DrainingServer(server_config(app, settings), settings.drain_seconds)
+    signal.signal(signal.SIGHUP, lambda number, frame: server.reload() if reloads else server.stop(quickly=True))
+    server.run(sockets)
     if not server.started:
         raise SystemExit(1)
 
@@ -99,12 +163,19 @@ def _end(number: int, frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def run_workers(settings: Settings, listening: socket.socket) -> None:
+def run_workers(
+    make_app: Callable[[], ASGIApp], settings: Settings, listening: socket.socket, *private: socket.socket
+) -> None:
     """
-    Serve in `settings.workers` processes, which share the port. Each makes its own app from the process environment.
+    Serve in `settings.workers` processes, which share the port, until SIGTERM or SIGINT; signals as with `run`.
 
-    A worker that dies is replaced.
+    Each is sent *make_app*, pickled, and makes an app of its own with it. A worker that dies is replaced.
+
+    Raises:
+        SystemExit: With 0 at the end, with 1 when the workers could not start, or not stop.
     """
     raise_file_limit()
-    config = server_config("gateway.app:from_environment", settings, factory=True, workers=settings.workers)
-    Multiprocess(config, sockets=[listening]).run()
+    config = server_config(make_app, settings, factory=True)
+    with shared_directory():  # what each counts, for the others to show
+        status = Supervisor(config, settings, [listening, *private]).run()
+    raise SystemExit(status)

@@ -69,7 +69,7 @@ def metadata_key(environment: EnvironmentId, run: str) -> str:
 
 def index_key(environment: EnvironmentId, feed: FeedId) -> str:
     """
-    Sorted set of a feed's runs by the number of their last change (for a run feed, its row).
+    Sorted set of a feed's runs by the number of their last change (for a run feed, its row; for a stream, its state).
 
     Lives as long as its last run.
 
@@ -77,7 +77,19 @@ def index_key(environment: EnvironmentId, feed: FeedId) -> str:
     """
     if feed.kind == "run":
         return run_key(environment, feed.names[0])
+    if feed.kind == "stream":
+        return stream_state_key(environment, *feed.names)
     return f"{prefix(environment)}feed:{feed.channel}"
+
+
+def stream_key(environment: EnvironmentId, run: str, stream: str) -> str:
+    """Redis stream: a run's chunks by their numbers, each with its index. Lives as long as the run; see Retention."""
+    return f"{prefix(environment)}stream:{run},{stream}"
+
+
+def stream_state_key(environment: EnvironmentId, run: str, stream: str) -> str:
+    """Hash: the next index, bytes, what was trimmed, and where each writer is. Lives as long as the stream."""
+    return f"{prefix(environment)}stream-state:{run},{stream}"
 
 
 def created_key(environment: EnvironmentId, feed: FeedId) -> str:
@@ -97,6 +109,36 @@ def deadlines_key(environment: EnvironmentId) -> str:
 def due_key(environment: EnvironmentId) -> str:
     """Sorted set: run ids by the time at which they are removed. Lives as long as its last run."""
     return f"{prefix(environment)}due"
+
+
+def answer_key(environment: EnvironmentId, digest: str) -> str:
+    """String: what a request with an idempotency key asked, and how it was answered. Kept for a day."""
+    return f"{prefix(environment)}answer:{digest}"
+
+
+def revocations_key(environment: EnvironmentId) -> str:
+    """Sorted set: what was revoked, by the time (ms) at which it may be forgotten. Lives as long as its last one."""
+    return f"{prefix(environment)}revocations"
+
+
+def revocation_words_key(environment: EnvironmentId) -> str:
+    """Hash: what each revocation says. Lives as long as the sorted set."""
+    return f"{prefix(environment)}revocations:words"
+
+
+def revocation_channel(environment: EnvironmentId) -> str:
+    """The channel on which gateways hear what is revoked."""
+    return f"{prefix(environment)}revoked"
+
+
+def used_token_key(environment: EnvironmentId, digest: str) -> str:
+    """Text: that a one-time token was used. Lives a minute longer than the token."""
+    return f"{prefix(environment)}used:{digest}"
+
+
+def process_channel(process: str) -> str:
+    """The channel on which one gateway process hears what others ask of it (gateway/transports/renewing.py)."""
+    return f"runcast:process:{process}"
 
 
 def change_channel(environment: EnvironmentId, feed: FeedId) -> str:

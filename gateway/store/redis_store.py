@@ -17,10 +17,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from gateway.codec import Row
+from gateway.codec import Chunk, Row, public_status
 from gateway.cursors import History
 from gateway.errors import Unavailable
 from gateway.feeds import ALL_RUNS, FeedId, RunId
+from gateway.metrics.round_trips import RoundTrips
 from gateway.runs import RawStatus
 from gateway.store.redis_keys import (
     Retention,
@@ -29,17 +30,23 @@ from gateway.store.redis_keys import (
     history_key,
     index_key,
     prefix,
+    run_key,
     script,
+    stream_key,
+    stream_state_key,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.feeds import EnvironmentId
+    from gateway.runs import Status
 
 #: Rows and bytes of one page: what one read may hold up in Redis, and one viewer's memory while it catches up.
 PAGE_ROWS: Final = 100
 PAGE_BYTES: Final = 512 * 1024
+#: Chunks of a stream on one page.
+PAGE_CHUNKS: Final = 1000
 
 #: Reads that go out together. More would let one burst of large pages fill our memory.
 _BATCH: Final = 64
@@ -69,6 +76,11 @@ class Page:
     end: int
     complete: bool
     rows: list[Row]
+
+    @property
+    def start(self) -> int:
+        """Who has been told less than up to this number has missed what can't be read any more."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +122,26 @@ class Overdue:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class StreamPage(Page):
+    """As `Page`, of a stream: its chunks numbered above what was asked, up to `end`, oldest first. `rows` is empty."""
+
+    chunks: list[Chunk]
+    #: The index at which the stream begins: later than 0 when its oldest chunks were removed.
+    first_index: int
+    #: The index that its next chunk will have.
+    next_index: int
+    #: Of the run; None when there is none.
+    status: Status | None
+    attempt: int
+    #: Chunks up to this number were removed to keep the stream within its limit.
+    trimmed: int
+
+    @property
+    def start(self) -> int:
+        return self.trimmed
+
+
 #: A script with its keys and arguments.
 _Question = tuple[str, tuple[str, ...], tuple[str | int, ...]]
 
@@ -136,6 +168,9 @@ class RedisStore:
         self._canary = _client(url)
         self._waiting: dict[_Question, _Call] = {}
         self._sender: asyncio.Task[None] | None = None
+        self.round_trips = RoundTrips("canary", "read")
+        #: Runs that were removed because their time had come.
+        self.swept = 0
 
     async def close(self) -> None:
         if self._sender is not None:
@@ -178,7 +213,13 @@ class RedisStore:
         columns: Sequence[str],
         metadata: bool,
     ) -> Page:
-        """The rows of *feed* whose last change has a number above *after*: the next page of them. Any epoch is ""."""
+        """
+        The rows of *feed* whose last change has a number above *after*: the next page of them. Any epoch is "".
+
+        Of a stream, a `StreamPage` with its chunks.
+        """
+        if feed.kind == "stream":
+            return await self.read_stream(environment, feed.names[0], feed.names[1], epoch, after=after)
         run = feed.names[0] if feed.kind == "run" else ""
         arguments: list[str | int] = [prefix(environment), self._lifetime, epoch, feed.kind, run]
         arguments += [after, PAGE_ROWS, PAGE_BYTES, since, _other_tags(feed), int(metadata), *columns]
@@ -186,6 +227,36 @@ class RedisStore:
             "read_page", (history_key(environment), index_key(environment, feed)), tuple(arguments)
         )
         return Page(found.decode(), int(end), complete == 1, [_read_row(row, columns) for row in rows])
+
+    async def read_stream(
+        self,
+        environment: EnvironmentId,
+        run: str,
+        stream: str,
+        epoch: str = "",
+        *,
+        after: int,
+        limit: int = PAGE_CHUNKS,
+    ) -> StreamPage:
+        """The chunks of a stream with a number above *after*, at most *limit*. Any epoch is ""."""
+        stored = (stream_key(environment, run, stream), stream_state_key(environment, run, stream))
+        found, end, complete, chunks, status, attempt, first, following, trimmed = await self._read(
+            "read_stream",
+            (history_key(environment), run_key(environment, run), *stored),
+            (self._lifetime, epoch, after, limit, PAGE_BYTES),
+        )
+        return StreamPage(
+            found.decode(),
+            int(end),
+            complete == 1,
+            [],
+            [Chunk(int(number), int(index), text) for number, index, text in chunks],
+            int(first),
+            int(following),
+            public_status(status.decode()) if status else None,
+            int(attempt),
+            int(trimmed),
+        )
 
     async def read_row(self, environment: EnvironmentId, run: str, columns: Sequence[str]) -> Row | None:
         """Some columns of a run as they are now, or None when there is no such run."""
@@ -226,18 +297,38 @@ class RedisStore:
             Overdue(RunId(run.decode()), RawStatus(status.decode()), int(attempt)) for run, status, attempt in found
         ]
 
-    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> None:
+    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> float | None:
         """
         Have Redis send *text*, its epoch and its newest number to *channel*, and remove *sweep* runs that are due.
 
-        Without a channel it only removes.
+        Without a channel it only removes. Returns Redis's time (unix seconds).
         """
         call = ((history_key(environment),), (prefix(environment), self._lifetime, "PUBLISH", channel, text, sweep))
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await _evaluate(self._canary, "canary", *call)
+            with self.round_trips.timing("canary"):
+                async with asyncio.timeout(_TIMEOUT_SECONDS):
+                    answer = await _evaluate(self._canary, "canary", *call)
         except (RedisError, OSError) as error:
             raise Unavailable from error
+        self.swept += answer[2]
+        return int(answer[3]) / 1_000_000
+
+    async def evaluate(self, name: str, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> Any:
+        """What the script *name* answers: for what is seldom asked, and must not wait behind long reads."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                return await _evaluate(self._canary, name, keys, arguments)
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+
+    async def publish(self, channel: str, payload: bytes) -> int:
+        """Send *payload* to whoever hears *channel*, and return how many did."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                heard: int = await self._canary.publish(channel, payload)
+        except (RedisError, OSError) as error:
+            raise Unavailable from error
+        return heard
 
     async def _read(self, name: str, keys: tuple[str, ...], arguments: tuple[str | int, ...]) -> Any:
         # Who asks the same while the question has not gone out gets the same answer: thousands who come
@@ -266,8 +357,10 @@ class RedisStore:
 
     async def _send_together(self, calls: list[_Call]) -> list[Any]:
         try:
+            with self.round_trips.timing("read"):
+                async with asyncio.timeout(_TIMEOUT_SECONDS):
+                    results = await self._pipelined(calls)
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                results = await self._pipelined(calls)
                 if any(isinstance(result, NoScriptError) for result in results):
                     # A server that was restarted or promoted knows no scripts. All of them only read, so
                     # asking everything again is right.

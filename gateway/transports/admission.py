@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import auth
 from auth import Grant, Keyring, Resource
 from gateway.codec import decode_json
-from gateway.errors import NotAllowed, NotAuthenticated, OriginNotAllowed, TokenExpired, TokenInvalid
+from gateway.errors import (
+    NotAllowed,
+    NotAuthenticated,
+    OriginNotAllowed,
+    TokenExpired,
+    TokenInvalid,
+    TokenUsed,
+    Unavailable,
+)
 from gateway.feeds import EnvironmentId, FeedId
+from gateway.revocations import TokenMarks
 from gateway.runs import hidden_columns
 
 if TYPE_CHECKING:
@@ -36,6 +46,26 @@ class Admitted:
     expires_at: float | None
     #: Columns that the token hides, instead of those that the viewer names; None when it does not say.
     hidden: frozenset[str] | None
+    #: By what it can be revoked; None for a secret key, which can't.
+    marks: TokenMarks | None = None
+    #: Whether it is good for one connection or request only: see `Admission.use`.
+    one_time: bool = False
+    #: The secret key behind it: what signed the token, or was shown itself. It may be taken away: `Admission.end_of`.
+    secret: str = field(default="", repr=False, compare=False)
+
+    @property
+    def is_secret_key(self) -> bool:
+        return self.marks is None
+
+    @property
+    def token(self) -> str | None:
+        """What names the token, without being it; None for a secret key."""
+        return None if self.marks is None else self.marks.digest
+
+    @property
+    def tags(self) -> Iterable[str]:
+        """The tags that its scopes name, whatever they allow to do there."""
+        return (scope.id for scope in self.grant.scopes if scope.type == "tags" and scope.id)
 
     def check_time(self, now: float) -> None:
         """
@@ -46,20 +76,77 @@ class Admitted:
             raise TokenExpired
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was asked of a grant, and by which of its scopes that is allowed; None when it is not."""
+
+    action: str
+    scope: auth.Scope | None
+    #: What the feed is, in the words of scopes: to be allowed one of these is enough.
+    resources: tuple[Resource, ...]
+
+    @property
+    def needed(self) -> list[str]:
+        """The scopes of which any would do."""
+        return [f"{self.action}:{resource}" for resource in self.resources]
+
+
 class RowFinder(Protocol):
     """What admission needs of the store: a run's tags, task and batch."""
 
     async def read_row(self, environment: EnvironmentId, run: str, columns: Sequence[str]) -> Row | None: ...
 
 
-class Admission:
-    """Knows the keys and the allowed origins. Errors never contain a credential."""
+class Gatekeeper(Protocol):
+    """What admission needs of whoever keeps count: what was revoked, and what was used (transports/revoking.py)."""
 
-    def __init__(self, keyring: Keyring, origins: Origins, rows: RowFinder) -> None:
+    def check(self, admitted: Admitted) -> None:
+        """
+        Raises:
+            TokenRevoked: When it was.
+            Unavailable: When that is not known yet.
+        """
+
+    async def use(self, admitted: Admitted) -> bool:
+        """
+        Use a one-time token up, and tell whether it was unused.
+
+        Raises:
+            Unavailable: When that can't be known.
+        """
+
+
+class Admission:
+    """
+    Knows the keys and the allowed origins. Errors never contain a credential.
+
+    Without a *gatekeeper* no token counts as revoked, and one-time tokens are not let in.
+    """
+
+    def __init__(
+        self, keyring: Keyring, origins: Origins, rows: RowFinder, gatekeeper: Gatekeeper | None = None
+    ) -> None:
         self._keyring = keyring
         self._origins = origins
         self._rows = rows
+        self._gatekeeper = gatekeeper
         self._verified: dict[bytes, Admitted] = {}
+
+    def reload(self, keyring: Keyring, origins: Origins) -> None:
+        """From now on these keys and origins count. What was admitted before is to be asked about: `end_of`."""
+        self._keyring = keyring
+        self._origins = origins
+        self._verified.clear()
+
+    @property
+    def environments(self) -> Sequence[str]:
+        """Whose keys it knows."""
+        return self._keyring.environments
+
+    def end_of(self, admitted: Admitted) -> float:
+        """When that ends (unix seconds) by the keys as they are now: 0 when its key is gone."""
+        ends = math.inf if admitted.expires_at is None else admitted.expires_at
+        return min(ends, self._keyring.end_of(admitted.environment, admitted.secret)) if admitted.secret else ends
 
     def check_origin(self, origin: str | None) -> None:
         """
@@ -73,9 +160,12 @@ class Admission:
         """
         What a public token or a secret key allows.
 
+        Whoever lets somebody in on it, or does what was asked, calls `use` first.
+
         Raises:
             NotAuthenticated: Without a credential.
-            TokenInvalid, TokenExpired: When it does not hold.
+            TokenInvalid, TokenExpired, TokenRevoked: When it does not hold.
+            Unavailable: When it is not known yet what was revoked.
         """
         if not credential:
             raise NotAuthenticated
@@ -84,16 +174,56 @@ class Admission:
         known = self._verified.get(digest)
         if known is not None:
             known.check_time(now)
-            return known
-        if not auth.looks_like_public_token(credential):
+        elif auth.looks_like_public_token(credential):
+            known = self._admit_token(credential, digest, now)
+        else:
             return self._admit_secret(credential, now)
-        return self._admit_token(credential, digest, now)
+        self.check_revoked(known)
+        return known
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that count now."""
+        return self._keyring
+
+    def check_revoked(self, admitted: Admitted) -> None:
+        """
+        As `admit` does. To be called again where whoever hears of a revocation later will find it.
+
+        Raises:
+            TokenRevoked, Unavailable
+            TokenExpired: When the key behind it was taken away.
+        """
+        if self.end_of(admitted) == 0:
+            raise TokenExpired("the key behind this token was taken away; come back with a new one")
+        if self._gatekeeper is not None:
+            self._gatekeeper.check(admitted)
+
+    async def use(self, admitted: Admitted) -> None:
+        """
+        Take what was admitted as used. For all but one-time tokens this does nothing.
+
+        To be called last, when nothing else could refuse what was asked: a mistake in a request does not cost its
+        token.
+
+        Raises:
+            TokenUsed: When the one-time token was used before.
+            Unavailable: When nobody can tell.
+        """
+        if not admitted.one_time:
+            return
+        if self._gatekeeper is None:
+            raise Unavailable
+        if not await self._gatekeeper.use(admitted):
+            raise TokenUsed
 
     def _admit_secret(self, credential: str, now: float) -> Admitted:
         environment = self._keyring.environment_of(credential, now=now)
         if environment is None:
             raise TokenInvalid("this is neither a public token nor a secret key of an environment here")
-        return Admitted(EnvironmentId(environment), Grant.everything(), None, None)
+        ends = self._keyring.end_of(environment, credential)
+        expires_at = None if math.isinf(ends) else ends
+        return Admitted(EnvironmentId(environment), Grant.everything(), expires_at, None, secret=credential)
 
     def _admit_token(self, token: str, digest: bytes, now: float) -> Admitted:
         try:
@@ -108,29 +238,44 @@ class Admission:
             verified.grant,
             verified.valid_until,
             None if skipped is None else hidden_columns(frozenset(skipped), lenient=True),
+            TokenMarks(verified.digest, verified.jti, verified.user, verified.issued_exactly),
+            verified.one_time,
+            verified.key.secret,
         )
         if len(self._verified) >= _CACHED_TOKENS:
             self._verified.clear()  # cheaper than keeping an order, and no more than a verification each
         self._verified[digest] = admitted
         return admitted
 
-    async def check_feed(self, admitted: Admitted, feed: FeedId) -> None:
+    async def check_feed(self, admitted: Admitted, feed: FeedId, action: str = "read") -> None:
         """
         Whether the grant covers *feed* (docs/protocol.md, "Tokens"; Trigger.dev realtime protocol, section 2.5).
+
+        Args:
+            action: What is to be done to it: read or write. Neither implies the other.
 
         Raises:
             NotAllowed: Naming the scopes of which any would do.
             Unavailable: When the run must be looked at and can't be.
         """
+        judged = await self.judge(admitted, feed, action)
+        if judged.scope is None:
+            raise NotAllowed(str(feed), ", ".join(judged.needed))
+
+    async def judge(self, admitted: Admitted, feed: FeedId, action: str = "read") -> Judgement:
+        """
+        By which rule *feed* is allowed, or what would allow it. Who is let in is decided by this and nothing else.
+
+        Raises:
+            Unavailable: When the run must be looked at and can't be.
+        """
         resources = _resources(feed)
-        if admitted.grant.allows("read", resources):
-            return
-        if feed.kind == "run":
+        scope = admitted.grant.granting_scope(action, resources)
+        if scope is None and feed.run_id is not None:
             # A token for a tag, task or batch opens the runs that have it, once they exist.
-            resources += await self._resources_of_run(admitted.environment, feed.names[0])
-            if admitted.grant.allows("read", resources):
-                return
-        raise NotAllowed(str(feed), ", ".join(_scope(resource) for resource in resources))
+            resources += await self._resources_of_run(admitted.environment, feed.run_id)
+            scope = admitted.grant.granting_scope(action, resources)
+        return Judgement(action, scope, tuple(resources))
 
     async def _resources_of_run(self, environment: EnvironmentId, run: str) -> list[Resource]:
         row = await self._rows.read_row(environment, run, ("taskIdentifier", "runTags", "batchId"))
@@ -144,7 +289,7 @@ class Admission:
 
 def _resources(feed: FeedId) -> list[Resource]:
     match feed.kind:
-        case "run":
+        case "run" | "stream":
             return [Resource("runs", feed.names[0])]
         case "tag":
             return [Resource("runs"), Resource("tags"), *_named("tags", feed.names)]
@@ -158,10 +303,6 @@ def _resources(feed: FeedId) -> list[Resource]:
 
 def _named(kind: str, names: Iterable[str]) -> list[Resource]:
     return [Resource(kind, name) for name in names]
-
-
-def _scope(resource: Resource) -> str:
-    return f"read:{resource.type}:{resource.id}" if resource.id is not None else f"read:{resource.type}"
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -8,16 +8,19 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.codec import decode_message
+from gateway.codec import decode_message, encode_message
 from gateway.cursors import Cursor
 from gateway.durations import parse_duration
 from gateway.errors import BadFeed, BadInput, BadMessage
+from gateway.feed.stream_view import StreamView
 from gateway.feed.view import MAX_LIMIT, View
 from gateway.feeds import ALL_RUNS, FeedId
 from gateway.runs import hidden_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from gateway.feed.view import Shown
 
 #: Windows of viewers who come in the same minute begin together, so that they share a view.
 _SINCE_STEP_MS: Final = 60_000
@@ -32,9 +35,13 @@ class Wish:
     hidden: frozenset[str] = frozenset()
     since: int = 0
     limit: int = MAX_LIMIT
+    #: Of a stream: only what comes from now on.
+    from_now: bool = False
 
-    def view(self, token_hides: frozenset[str] | None) -> View:
+    def view(self, token_hides: frozenset[str] | None) -> Shown:
         """What a token hides replaces what the viewer asked for (Trigger.dev realtime protocol, section 3.7)."""
+        if self.feed.kind == "stream":
+            return StreamView(self.feed)
         return View(self.feed, self.hidden if token_hides is None else token_hides, self.since, self.limit)
 
 
@@ -67,13 +74,22 @@ _FEED_MAKERS: Final[dict[str, Callable[[Any], FeedId]]] = {
     "task": lambda value: FeedId.task(_text("task", value)),
     "tags": lambda value: FeedId.tags(*_texts("tags", value)),
     "all": lambda value: _all(value),
+    "stream": lambda value: _stream(value),
 }
 _OPTIONS: Final = frozenset({"cursor", "skipColumns", "since", "limit"})
+#: Options of runs, which mean nothing for a stream, and those of a stream.
+_RUN_OPTIONS: Final = frozenset({"skipColumns", "since", "limit"})
+_STREAM_OPTIONS: Final = frozenset({"from"})
 _FIELDS: Final = {
     "authenticate": frozenset({"type", "token"}),
-    "subscribe": frozenset({"type", *_FEED_MAKERS, *_OPTIONS}),
+    "subscribe": frozenset({"type", *_FEED_MAKERS, *_OPTIONS, *_STREAM_OPTIONS}),
     "unsubscribe": frozenset({"type", "feed"}),
 }
+
+
+def spell_authenticate(token: str) -> str:
+    """The message by which a viewer says *token*."""
+    return encode_message({"type": "authenticate", "token": token}).decode()
 
 
 def parse_message(text: str) -> Command:
@@ -101,6 +117,7 @@ def _wish(message: dict[str, Any]) -> Wish:
     if len(named) != 1:
         raise BadMessage(f"exactly one of {', '.join(_FEED_MAKERS)} is needed, not {', '.join(named) or 'none'}")
     feed = _FEED_MAKERS[named[0]](message[named[0]])
+    _refuse_options(feed, message)
     cursor = message.get("cursor")
     return Wish(
         feed,
@@ -108,7 +125,33 @@ def _wish(message: dict[str, Any]) -> Wish:
         hidden=hidden_columns(_texts("skipColumns", message.get("skipColumns", []))),
         since=since_moment(message.get("since")),
         limit=_limit(message.get("limit", MAX_LIMIT)),
+        from_now=from_now(message.get("from")),
     )
+
+
+def _refuse_options(feed: FeedId, given: Iterable[str]) -> None:
+    useless, what = (_RUN_OPTIONS, "a stream") if feed.kind == "stream" else (_STREAM_OPTIONS, "runs")
+    for name in given:
+        if name in useless:
+            raise BadMessage(f'"{name}" means nothing for {what}; leave it out')
+
+
+def from_now(value: object) -> bool:
+    """
+    Whether who reads a stream without a cursor wants only what comes from now on.
+
+    Raises:
+        BadMessage: When it says something else than `start` or `now`.
+    """
+    if value not in (None, "start", "now"):
+        raise BadMessage(f'"from" is "start" or "now", not {_short(value)}')
+    return value == "now"
+
+
+def _stream(value: object) -> FeedId:
+    if not isinstance(value, dict) or value.keys() != {"run", "key"}:
+        raise BadMessage('"stream" is {"run": ID, "key": KEY}')
+    return FeedId.stream(_text("run", value["run"]), _text("key", value["key"]))
 
 
 def _refuse_unknown(message: Iterable[str], known: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from gateway.errors import BadMessage, GatewayError, Unavailable
 from gateway.feed.connection import Connection
+from gateway.feeds import FeedId
 from gateway.runs import FINAL
 from gateway.transports import refusals
 from gateway.transports.admission import bearer, headers_of
@@ -19,7 +20,6 @@ from gateway.transports.viewing import Viewer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.feeds import FeedId
     from gateway.transports.admission import Admitted
     from gateway.transports.requests import Wish
     from gateway.transports.sinks import Receive, Scope, Send, ViewerSink
@@ -44,58 +44,94 @@ class EventsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
             status, body = refusals.method_not_allowed(scope["method"])
-            await _respond(send, status, body, [_PROBLEM, (b"allow", b"GET")])
+            await respond(send, status, body, [_PROBLEM, (b"allow", b"GET")])
             return
         try:
-            wishes, admitted = await self._admit(scope)
-            ended = await self._ended_before(wishes, admitted)
+            wishes, admitted = await wishes_of(self._services, scope)
+            await EventsResponse(self._services, wishes, admitted).send(scope, receive, send)
         except GatewayError as error:
+            self._services.counters.refusals[error.code] += 1
             status, body = refusals.problem(error)
-            await _respond(send, status, body, [_PROBLEM])
-            return
-        if ended:
-            await _respond(send, 204, b"", [])
-            return
-        await self._stream(scope, receive, send, wishes, admitted)
+            await respond(send, status, body, refusals.problem_headers(error))
 
-    async def _admit(self, scope: Scope) -> tuple[list[Wish], Admitted]:
-        headers = headers_of(scope)
+
+async def wishes_of(services: Services, scope: Scope, *, besides: str = "") -> tuple[list[Wish], Admitted]:
+    """
+    What a request with feeds in its query asks for, and what it may see; its token is used now.
+
+    Args:
+        besides: A parameter that is not for us.
+
+    Raises:
+        GatewayError: Saying why not; then nothing was used.
+    """
+    headers = headers_of(scope)
+    try:
+        pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise BadMessage(f"the query can't be read: {error}") from error
+    admission = services.admission
+    admission.check_origin(headers.get("origin"))
+    token = next((value for name, value in pairs if name == "token"), None)
+    admitted = admission.admit(bearer(headers.get("authorization")) or token)
+    wishes = parse_query([pair for pair in pairs if pair[0] != besides], headers.get("last-event-id"))
+    for wish in wishes:
+        await admission.check_feed(admitted, wish.feed)
+    # Before its token may be used up.
+    services.quotas.check_connection(admitted.environment, admitted.token)
+    await admission.use(admitted)
+    return wishes, admitted
+
+
+class EventsResponse:
+    """Feeds that somebody may see, as one response: until all of them ended, or for ever."""
+
+    def __init__(self, services: Services, wishes: Sequence[Wish], admitted: Admitted) -> None:
+        self._services = services
+        self._wishes = wishes
+        self._admitted = admitted
+
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Answer the request: 204 to whoever has seen the end of everything, else with what happens.
+
+        Raises:
+            TooManyConnections: When there is no place for another one; nothing was answered then.
+        """
+        self._services.quotas.check_connection(self._admitted.environment, self._admitted.token)
+        if await self.ended_before():
+            await respond(send, 204, b"", [])
+        else:
+            await self._stream(scope, receive, send)
+
+    async def ended_before(self) -> bool:
+        """Whether the viewer has seen the end of all that it asks for, and would only reconnect for ever."""
         try:
-            pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
-        except ValueError as error:
-            raise BadMessage(f"the query can't be read: {error}") from error
-        admission = self._services.admission
-        admission.check_origin(headers.get("origin"))
-        token = next((value for name, value in pairs if name == "token"), None)
-        admitted = admission.admit(bearer(headers.get("authorization")) or token)
-        wishes = parse_query(pairs, headers.get("last-event-id"))
-        for wish in wishes:
-            await admission.check_feed(admitted, wish.feed)
-        return wishes, admitted
+            return all([await self._saw_end(wish) for wish in self._wishes])
+        except Unavailable:
+            return False  # a bare EventSource gives up for ever on a 503; in the stream it is told `stale`
 
-    async def _ended_before(self, wishes: Sequence[Wish], admitted: Admitted) -> bool:
-        """Whether the viewer has seen the end of every run it asks for, and would only reconnect for ever."""
-        for wish in wishes:
-            if wish.feed.kind != "run" or wish.cursor is None:
-                return False
-            try:
-                page = await self._services.store.read_page(
-                    admitted.environment, wish.feed, "", after=0, since=0, columns=("status",), metadata=False
-                )
-            except Unavailable:
-                return False  # a bare EventSource gives up for ever on a 503; in the stream it is told `stale`
-            # With a cursor of an earlier epoch it is told once more, and comes back with one of this epoch.
-            ended = page.epoch == wish.cursor.epoch and page.rows and page.rows[0].status in FINAL
-            if not ended or page.rows[0].sequence > wish.cursor.sequence:
-                return False
-        return True
+    async def _saw_end(self, wish: Wish) -> bool:
+        run, cursor = wish.feed.run_id, wish.cursor
+        if run is None or cursor is None:
+            return False
+        store, environment = self._services.store, self._admitted.environment
+        page = await store.read_page(
+            environment, FeedId.run(run), "", after=0, since=0, columns=("status",), metadata=False
+        )
+        # With a cursor of an earlier epoch it is told once more, and comes back with one of this epoch.
+        ended = page.epoch == cursor.epoch and page.rows and page.rows[0].status in FINAL
+        if not ended or page.rows[0].sequence > cursor.sequence:
+            return False
+        if wish.feed.kind == "run":
+            return True
+        left = await store.read_stream(environment, run, wish.feed.names[1], after=cursor.sequence, limit=1)
+        return not left.chunks
 
-    async def _stream(
-        self, scope: Scope, receive: Receive, send: Send, wishes: Sequence[Wish], admitted: Admitted
-    ) -> None:
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         handover = scope.get("extensions", {}).get(HANDOVER)
         chunked = handover is not None and scope["http_version"] == "1.1"
-        viewer = EventsViewer(self._services, wishes, admitted, chunked=chunked)
+        viewer = EventsViewer(self._services, self._wishes, self._admitted, chunked=chunked)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         retry = b"retry: %d\n\n" % random.randint(*_RETRY_MILLISECONDS)
         await send({"type": "http.response.body", "body": retry, "more_body": True})
@@ -113,9 +149,10 @@ class EventsEndpoint:
         await serve_on_asgi(viewer, receive, send_piece, say_goodbye, unsent_limit=limit)
 
 
-async def _respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+async def respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """A whole answer."""
     length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
-    kept = [(b"cache-control", b"no-store"), *headers, *length]
+    kept = [*({b"cache-control": b"no-store"} | dict(headers)).items(), *length]
     await send({"type": "http.response.start", "status": status, "headers": kept})
     await send({"type": "http.response.body", "body": body})
 
@@ -139,7 +176,7 @@ class EventsViewer(Viewer):
     """One response that never ends by itself, unless all its runs do."""
 
     __slots__ = ("_allowed", "_wishes")
-    transport = "events"
+    transport = "sse"
 
     def __init__(self, services: Services, wishes: Sequence[Wish], admitted: Admitted, *, chunked: bool) -> None:
         super().__init__(services, EVENTS[len(wishes) > 1, chunked])
@@ -149,10 +186,19 @@ class EventsViewer(Viewer):
     def connected(self, sink: ViewerSink) -> None:
         super().connected(sink)
         connection = _EventsConnection(self, self._services, sink, self._allowed)
-        self.let_in(self._allowed, connection)
+        try:
+            self.let_in(self._allowed, connection)
+        except GatewayError as error:
+            self.refuse(error)
+            return
         for wish in self._wishes:
             self._services.hub.follow(connection, wish.view(self._allowed.hidden), wish.cursor)
         self._wishes = ()
+
+    async def renew(self, admitted: Admitted) -> None:
+        await super().renew(admitted)
+        if self._connection is not None and not self._connection.followers:
+            self.close(refusals.NORMAL, "its new token allows nothing of what it follows")
 
     def received(self, text: str) -> None:
         """A response hears nothing."""

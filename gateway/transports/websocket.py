@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -13,20 +14,21 @@ from gateway.errors import (
     GatewayError,
     NotAuthenticated,
     NotSubscribed,
-    TokenInvalid,
     TooManyFeeds,
+    Unavailable,
 )
 from gateway.feed.connection import Connection
 from gateway.feeds import FeedId
+from gateway.limits import Bucket
 from gateway.transports import refusals
 from gateway.transports.admission import bearer, headers_of
 from gateway.transports.framings import LINES, WEBSOCKET
-from gateway.transports.requests import Authenticate, Subscribe, Unsubscribe, parse_message
+from gateway.transports.requests import Authenticate, Subscribe, Unsubscribe, parse_message, spell_authenticate
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
+from gateway.transports.streams import beginning
 from gateway.transports.viewing import Viewer, log
 
 if TYPE_CHECKING:
-    from gateway.feed.follower import Follower
     from gateway.feed.view import Framing
     from gateway.transports.admission import Admitted
     from gateway.transports.requests import Wish
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 SUBPROTOCOL: Final = "runcast.v1"
 _TOKEN_SUBPROTOCOL: Final = "token."  # noqa: S105 - a prefix, not a secret
+#: A viewer that says more is listened to more slowly: all its feeds at once, and then so many messages a second.
+_MESSAGES_AT_ONCE, _MESSAGES_PER_SECOND = 1000, 100
 #: Messages of one viewer that wait to be worked on; more are left in the socket.
 _INBOX: Final = 64
 _BAD_MESSAGES: Final = 10
@@ -86,7 +90,7 @@ class WebSocketViewer(Viewer):
     viewer is told goes through the hub.
     """
 
-    __slots__ = ("_bad_messages", "_credential", "_inbox", "_origin", "_timer", "_worker")
+    __slots__ = ("_bad_messages", "_credential", "_inbox", "_origin", "_pace", "_timer", "_worker")
     transport = "websocket"
 
     def __init__(self, services: Services, framing: Framing, *, origin: str | None, credential: str | None) -> None:
@@ -97,6 +101,7 @@ class WebSocketViewer(Viewer):
         self._worker: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._bad_messages = 0
+        self._pace: Bucket | None = None
 
     # What the sink calls (transports/sinks.py: Peer).
 
@@ -105,11 +110,15 @@ class WebSocketViewer(Viewer):
         credential, self._credential = self._credential, None
         try:
             self._services.admission.check_origin(self._origin)
+            admitted = None if credential is None else self._services.admission.admit(credential)
+            if admitted is not None and not admitted.one_time:
+                self._enter(admitted)
+                return
+            seconds = self._services.settings.handshake_seconds
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._too_late)
             if credential is not None:
-                self._authenticate(credential)
-            else:
-                seconds = self._services.settings.handshake_seconds
-                self._timer = asyncio.get_running_loop().call_later(seconds, self._too_late)
+                # To use it up Redis is asked, and what the viewer says meanwhile waits: as if this were its first word.
+                self.received(spell_authenticate(credential))
         except GatewayError as error:
             self.refuse(error)
 
@@ -165,6 +174,7 @@ class WebSocketViewer(Viewer):
                 text = self._inbox.popleft()
                 if len(self._inbox) == _INBOX // 2:
                     self._read_on()
+                await self._keep_pace()
                 await self._carry_out(text)
                 await asyncio.sleep(0)  # thousands of messages that need no waiting must not hold up other viewers
         except Exception:
@@ -175,13 +185,21 @@ class WebSocketViewer(Viewer):
             if not self._inbox:
                 self._inbox = None
 
+    async def _keep_pace(self) -> None:
+        if self._pace is None:
+            self._pace = Bucket(_MESSAGES_PER_SECOND, time.monotonic(), burst=_MESSAGES_AT_ONCE)
+        seconds = self._pace.take(time.monotonic())
+        if seconds:
+            await asyncio.sleep(seconds)
+            self._pace.take(time.monotonic())
+
     async def _carry_out(self, text: str) -> None:
         feed = None
         try:
             command = parse_message(text)
             match command:
                 case Authenticate(token=token):
-                    await self._renew(token) if self._connection is not None else self._authenticate(token)
+                    await self._authenticate(token)
                 case Subscribe(wish=wish):
                     feed = str(wish.feed)
                     await self._subscribe(wish)
@@ -189,47 +207,29 @@ class WebSocketViewer(Viewer):
                     feed = name
                     self._unsubscribe(name)
         except BadInput as error:
-            self.tell("error", refusals.error_message(error, feed=feed))
+            self.complain(error, feed=feed)
             self._bad_messages += 1
             if self._bad_messages >= _BAD_MESSAGES:
                 self.close(refusals.TOO_MANY_BAD_MESSAGES, "too many messages that are not of this protocol")
         except GatewayError as error:
-            if refusals.close_code(error) is None or self._connection is not None:
-                self.tell("error", refusals.error_message(error, feed=feed))
+            # Whoever can't be let in now, because Redis is away, is sent away to come back.
+            if self._connection is not None or not (refusals.close_code(error) or isinstance(error, Unavailable)):
+                self.complain(error, feed=feed)
             else:
                 self.refuse(error)
 
-    def _authenticate(self, credential: str) -> None:
+    async def _authenticate(self, credential: str) -> None:
         admitted = self._services.admission.admit(credential)
+        if self._connection is not None:
+            await self.renew(admitted)
+        else:
+            await self._services.admission.use(admitted)
+            self._enter(admitted)
+
+    def _enter(self, admitted: Admitted) -> None:
         if self._sink is not None:
             self._stop_waiting()
             self.let_in(admitted, Connection(self._services.hub, self._sink, self.framing, admitted.environment))
-
-    async def _renew(self, credential: str) -> None:
-        """Another token for the same viewer: its feeds go on, but for those that the new one does not allow."""
-        admitted = self._services.admission.admit(credential)
-        before, connection = self._admitted, self._connection
-        if before is None or connection is None:
-            return
-        if admitted.environment != before.environment:
-            raise TokenInvalid("the new token is of another environment; open another connection for it")
-        for feed, follower in list(connection.followers.items()):
-            try:
-                await self._services.admission.check_feed(admitted, feed)
-            except GatewayError as error:
-                self._services.hub.leave(follower)
-                self.tell("error", refusals.error_message(error, feed=str(feed)))
-            else:
-                if admitted.hidden != before.hidden and admitted.hidden is not None:
-                    self._show_differently(follower, admitted.hidden)
-        self.let_in(admitted, connection)
-
-    def _show_differently(self, follower: Follower, hidden: frozenset[str]) -> None:
-        """The new token hides other columns: the feed begins anew, as the viewer may see it now."""
-        view, connection = follower.group.view, follower.connection
-        self._services.hub.leave(follower)
-        shown = type(view)(view.feed, hidden, view.since, view.limit)
-        self._services.hub.follow(connection, shown, None)
 
     async def _subscribe(self, wish: Wish) -> None:
         connection, admitted = self._signed_in()
@@ -239,8 +239,12 @@ class WebSocketViewer(Viewer):
         if len(connection.followers) >= limit:
             raise TooManyFeeds(limit=limit)
         await self._services.admission.check_feed(admitted, wish.feed)
+        cursor = await beginning(self._services.store, admitted.environment, wish)
+        while self._admitted is not None and self._admitted is not admitted:  # it has another token meanwhile
+            admitted = self._admitted
+            await self._services.admission.check_feed(admitted, wish.feed)
         if self._connection is not None:  # it may have gone meanwhile
-            self._services.hub.follow(connection, wish.view(admitted.hidden), wish.cursor)
+            self._services.hub.follow(connection, wish.view(admitted.hidden), cursor)
 
     def _unsubscribe(self, name: str) -> None:
         connection, _ = self._signed_in()

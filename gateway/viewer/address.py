@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from gateway.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_WEBSOCKET_SCHEMES: Final = MappingProxyType({"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"})
+_HTTP_SCHEMES: Final = MappingProxyType({"http": "http", "https": "https", "ws": "http", "wss": "https"})
 
 
 def websocket_url(url: str) -> str:
@@ -15,14 +24,32 @@ def websocket_url(url: str) -> str:
     Raises:
         Misconfigured: When it is not the address of a gateway. Never repeats a password.
     """
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+    return _in_scheme(url, _WEBSOCKET_SCHEMES) + "/v1/ws"
+
+
+def http_url(url: str) -> str:
+    """
+    The gateway at *url* for plain requests: http or https, without a slash at the end.
+
+    Raises:
+        Misconfigured: When it is not the address of a gateway. Never repeats a password.
+    """
+    return _in_scheme(url, _HTTP_SCHEMES)
+
+
+def _in_scheme(url: str, schemes: Mapping[str, str]) -> str:
+    try:
+        parts = urlsplit(url)
+        scheme = schemes.get(parts.scheme)
+        usable = parts.hostname and parts.port != 0 and "@" not in parts.netloc and not (parts.query or parts.fragment)
+    except ValueError:  # a port that is no number, brackets that don't close
+        scheme, usable = None, False
+    if scheme is None or not usable:
         raise Misconfigured(
             "the address of a gateway is like http://127.0.0.1:8787 or https://example.com/runs, without a user, "
             "password, query or fragment"
         )
-    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/ws", "", ""))
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
 def is_loopback(url: str) -> bool:

@@ -33,6 +33,7 @@ CLOSE_CODES: Final = MappingProxyType(
         4401: Verdict.NEW_TOKEN,
         4403: Verdict.STAY_AWAY,
         4410: Verdict.NEW_TOKEN,
+        4411: Verdict.NEW_TOKEN,
     }
 )
 

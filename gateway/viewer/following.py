@@ -2,46 +2,42 @@
 Stays connected to a gateway, and says what happens: `follow`.
 
 A connection that ends, for whatever reason, is followed by another one that goes on where the mirror stands; what it
-says in between is what changed meanwhile. The talk itself is in `conversation.py`, what an ending calls for in
-`endings.py`; here are the socket and the state that people are told.
+says in between is what changed meanwhile. The talk itself is in `conversation.py`, the socket
+is in `link.py`, what an ending calls for in `endings.py`; here are the token and the state that people are told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
+import time
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.typing import Subprotocol
-
-from gateway.errors import BadMessage
-from gateway.viewer import endings
-from gateway.viewer.address import checked_token, is_loopback, websocket_url
+from gateway.viewer.address import websocket_url
 from gateway.viewer.conversation import Conversation, Refused, Subscription, Welcomed
 from gateway.viewer.endings import Ending, Pauses, Verdict
+from gateway.viewer.link import SUBPROTOCOL, Link
 from gateway.viewer.mirror import Change, Mirror
+from gateway.viewer.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-    from websockets.asyncio.client import ClientConnection
+    from gateway.viewer.conversation import Heard, Wanted
 
-    from gateway.viewer.conversation import Heard
+__all__ = ["SUBPROTOCOL", "Event", "Following", "State", "StateChanged", "follow"]
 
-SUBPROTOCOL: Final = Subprotocol("runcast.v1")
+log = logging.getLogger("runcast.viewer")
 
-#: Connecting, and being welcomed.
-OPEN_SECONDS: Final = 10.0
-#: What the other end gets to say goodbye. A connection that is dead never does.
-CLOSE_SECONDS: Final = 1.0
-#: After so many silent heartbeat intervals a connection is dead (docs/protocol.md, "heartbeat").
-SILENT_INTERVALS: Final = 2
-#: A page of a snapshot is half a megabyte, or one run that is larger: 3 MiB of payload and 10 of output by default.
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+#: How long before its end a token is replaced, or a third of its life when that is shorter.
+RENEW_AHEAD_SECONDS: Final = 60.0
+#: So often may what makes tokens fail in a row, once a gateway has let us in, before its error is the viewer's.
+TOKEN_FAILURES: Final = 5
 
 
 class State(StrEnum):
@@ -71,113 +67,133 @@ class StateChanged:
 Event = Change | Welcomed | Refused | StateChanged
 
 
-class _Link:
-    """One connection, from its opening to its end."""
-
-    def __init__(self, url: str, token: str, conversation: Conversation, *, known_good: bool) -> None:
-        self._url = url
-        self._token = token
-        self._conversation = conversation
-        #: Whether a gateway has answered at this address before.
-        self._known_good = known_good
-        self.ending = Ending(Verdict.COME_BACK, "")
-
-    async def heard(self) -> AsyncGenerator[list[Heard], None]:
-        """What the gateway says, message by message, until the connection ends; then `ending` says how."""
-        talk = self._conversation
-        try:
-            async with self._open() as socket:
-                while not talk.over:
-                    yield talk.receive(await self._next(socket))
-                    for message in talk.take_messages():
-                        await socket.send(message)
-            self.ending = Ending(Verdict.COME_BACK, talk.broken or talk.reason)
-        except ConnectionClosed as error:
-            closing = error.rcvd
-            code, said = (closing.code, closing.reason) if closing is not None else (1006, "")
-            self.ending = endings.of_close(code, talk.reason or said, talk.code)
-        except InvalidStatus as error:
-            self.ending = endings.of_status(error.response.status_code, known_good=self._known_good)
-        except (WebSocketException, OSError, EOFError, BadMessage) as error:
-            self.ending = Ending(Verdict.COME_BACK, str(error) or type(error).__name__)
-
-    def _open(self) -> connect:
-        return connect(
-            self._url,
-            subprotocols=[SUBPROTOCOL],
-            additional_headers={"Authorization": f"Bearer {self._token}"},
-            compression=None,  # the gateway never compresses
-            ping_interval=None,  # its heartbeats say that it is there
-            open_timeout=OPEN_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            max_size=MAX_MESSAGE_BYTES,
-            proxy=None if is_loopback(self._url) else True,
-        )
-
-    async def _next(self, socket: ClientConnection) -> str | bytes:
-        try:
-            async with asyncio.timeout(self._patience()):
-                return await socket.recv()
-        except TimeoutError:
-            raise TimeoutError("the gateway has gone silent") from None
-
-    def _patience(self) -> float:
-        talk = self._conversation
-        return SILENT_INTERVALS * talk.heartbeat_seconds if talk.welcomed else OPEN_SECONDS
-
-
-class _Following:
+class Following:
     """What outlives the connections: the mirror, the token, the pauses, and what was last said of the state."""
 
     def __init__(
-        self,
-        url: str,
-        token: str,
-        subscriptions: Iterable[Subscription],
-        fresh_token: Callable[[], Awaitable[str]] | None,
-        mirror: Mirror,
+        self, url: str, tokens: Tokens, subscriptions: Iterable[Wanted], mirror: Mirror, *, stays: bool = False
     ) -> None:
         self._url = websocket_url(url)
-        self._token = checked_token(token)
-        self._wanted = {str(subscription.feed): subscription for subscription in subscriptions}
-        self._fresh_token = fresh_token
-        self._asked = False
+        self._tokens = tokens
         self._mirror = mirror
+        #: Whether a connection is kept while no feed is wanted. One that ends then is not followed by another.
+        self._stays = stays
+        self._wanted: dict[str, Wanted] = {subscription.name: subscription for subscription in subscriptions}
+        self._link: Link | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        #: The token that was refused, or expired.
+        self._spent: str | None = None
+        self._asked = False
+        self._failures = 0
         self._pauses = Pauses()
         self._state = State.CONNECTING
         self._known_good = False
         self._last_refusal = Refused("", "", "")
-        for feed in self._wanted:
-            mirror.follow(feed)
+
+    def subscribe(self, subscription: Wanted) -> None:
+        """Follow another feed, which the mirror follows already."""
+        self._wanted[subscription.name] = subscription
+        if self._link is not None:
+            self._link.talk.subscribe(subscription.name)
+            self._link.poke()
+
+    def leave(self, name: str) -> None:
+        """Follow a feed no more."""
+        if self._wanted.pop(name, None) is not None and self._link is not None:
+            self._link.talk.unsubscribe(name)
+            self._link.poke()
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        yield StateChanged(state=State.CONNECTING)
-        while True:
-            conversation = Conversation(self._mirror, self._wanted)
-            link = _Link(self._url, self._token, conversation, known_good=self._known_good)
-            async with aclosing(link.heard()) as heard:
-                async for told in heard:
-                    for event in (*map(self._noted, told), *self._state_changes()):
-                        yield event
-            self._mirror.disconnected()
-            if conversation.got_data:
-                self._pauses.reset()
-                self._asked = False
-            ending = await self._judge(link.ending)
-            if ending.verdict is Verdict.STAY_AWAY:
-                yield self._denied(ending)
-                return
-            pause = self._pause(ending, conversation)
-            yield self._away(ending, pause)
-            await asyncio.sleep(pause)
+        """As `follow`. Ends also when its connection does while nothing is wanted."""
+        try:
+            yield StateChanged(state=State.CONNECTING)
+            while True:
+                token, failure = await self._token()
+                if failure is not None:
+                    away = self._away(
+                        Ending(Verdict.COME_BACK, f"no token: {failure}", "no_token"), self._pauses.next()
+                    )
+                    yield away
+                    await asyncio.sleep(away.retry_seconds or 0)
+                    continue
+                conversation = Conversation(self._mirror, self._wanted, stays=self._stays)
+                self._link = link = Link(self._url, token, conversation, known_good=self._known_good)
+                async with aclosing(link.heard()) as heard:
+                    async for told in heard:
+                        for event in (*map(self._noted, told), *self._state_changes()):
+                            yield event
+                ending = self._judge(self._end_of(link))
+                if ending.verdict is Verdict.STAY_AWAY:
+                    yield self._denied(ending)
+                    return
+                if not self._wanted:
+                    return
+                pause = self._pause(ending, conversation)
+                yield self._away(ending, pause)
+                await asyncio.sleep(pause)
+        finally:
+            self._stop_renewing()
+
+    async def _token(self) -> tuple[str, Exception | None]:
+        """
+        The token for the next connection, or why there is none now.
+
+        What makes tokens may fail when whoever it asks is away for a moment; but not for the first time, or for ever.
+        """
+        try:
+            token = await (self._tokens.other_than(self._spent) if self._spent else self._tokens.current())
+        except Exception as error:
+            self._failures += 1
+            if not self._known_good or self._failures >= TOKEN_FAILURES:
+                raise
+            log.warning("no fresh token: %r", error)
+            return "", error
+        self._spent, self._failures = None, 0
+        return token, None
 
     def _noted(self, heard: Heard) -> Heard:
         match heard:
-            case Welcomed():
+            case Welcomed(expires_at=expires_at):
                 self._known_good = True
+                self._renew_before(expires_at)
             case Refused():
                 self._last_refusal = heard
         return heard
+
+    def _renew_before(self, expires_at: str | None) -> None:
+        self._stop_renewing()
+        link = self._link
+        if expires_at is None or link is None or not self._tokens.renewable:
+            return
+        try:
+            end = datetime.fromisoformat(expires_at).timestamp()
+        except ValueError:
+            return  # then it ends, and another one is asked for
+        left = max(0.0, end - time.time() - link.clock_ahead_seconds)
+        self._renewing = asyncio.create_task(self._renew(link, left), name="token renewal")
+
+    async def _renew(self, link: Link, seconds_left: float) -> None:
+        """Show another token on the same connection before this one ends."""
+        ahead = min(RENEW_AHEAD_SECONDS, seconds_left / 3)
+        # Viewers that came together need not all come for a token at once.
+        await asyncio.sleep((seconds_left - ahead) * random.uniform(0.9, 1))
+        while link is self._link:
+            try:
+                token = await self._tokens.other_than(link.token)
+            except Exception as error:
+                log.warning("no fresh token: %r", error)
+            else:
+                if token != link.token:
+                    link.token = token
+                    link.talk.authenticate(token)
+                    link.poke()
+                    return
+            await asyncio.sleep(max(0.2, ahead / 5))
+
+    def _stop_renewing(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
 
     def _state_changes(self) -> list[StateChanged]:
         """The state, if it is another one than was last told. While feeds catch up it stays what it was."""
@@ -188,21 +204,31 @@ class _Following:
         self._state = state
         return [StateChanged(state=state, as_of=mirror.as_of)]
 
-    async def _judge(self, ending: Ending) -> Ending:
-        """What to do, now that a connection ended like this. A refused token is replaced here, once."""
-        if not self._wanted:
+    def _end_of(self, link: Link) -> Ending:
+        self._link = None
+        self._stop_renewing()
+        self._mirror.disconnected()
+        if link.talk.got_data:
+            self._pauses.reset()
+            self._asked = False
+        if link.ending.verdict is Verdict.NEW_TOKEN:
+            self._spent = link.token
+        return link.ending
+
+    def _judge(self, ending: Ending) -> Ending:
+        """What to do, now that a connection ended like this. A refused token is replaced once."""
+        if not self._wanted and not self._stays:
             return Ending(Verdict.STAY_AWAY, self._last_refusal.message, self._last_refusal.code)
         if ending.verdict is not Verdict.NEW_TOKEN:
             return ending
-        if self._fresh_token is None or self._asked:
+        if not self._tokens.renewable or self._asked:
             return Ending(Verdict.STAY_AWAY, ending.reason, ending.code)
         self._asked = True
-        self._token = checked_token(await self._fresh_token())
         return ending
 
     def _pause(self, ending: Ending, conversation: Conversation) -> float:
         if ending.verdict is Verdict.NEW_TOKEN:
-            return 0.0  # we have one
+            return 0.0  # what was wrong is replaced
         asked = conversation.come_back_seconds
         return self._pauses.next() if asked is None else asked
 
@@ -224,7 +250,7 @@ class _Following:
 async def follow(
     url: str,
     credential: str,
-    subscriptions: Iterable[Subscription],
+    subscriptions: Iterable[Wanted],
     *,
     fresh_token: Callable[[], Awaitable[str]] | None = None,
     mirror: Mirror | None = None,
@@ -239,14 +265,19 @@ async def follow(
         url: Where the gateway is: http, https, ws or wss.
         credential: A public token, or a secret key.
         subscriptions: The feeds, each once.
-        fresh_token: Asked for another token when this one was refused or expired, and not again before the one it
-            gave has brought data. What it raises comes out of here.
+        fresh_token: Asked for another token in time before this one ends, and when it was refused or expired; then not
+            again before the one it gave has brought data. What it raises comes out of here, when it does so again
+            and again.
         mirror: Where to keep what is known, to look at it in between.
 
     Raises:
         Misconfigured: When *url* is not the address of a gateway, or a token can't be one.
     """
-    following = _Following(url, credential, subscriptions, fresh_token, mirror if mirror is not None else Mirror())
+    mirror = mirror if mirror is not None else Mirror()
+    wanted = list(subscriptions)
+    for subscription in wanted:
+        (mirror.follow if isinstance(subscription, Subscription) else mirror.follow_stream)(subscription.name)
+    following = Following(url, Tokens(credential, fresh_token), wanted, mirror)
     async with aclosing(following.events()) as events:
         async for event in events:
             yield event

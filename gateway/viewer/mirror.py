@@ -7,65 +7,19 @@ snapshot, a reconnect in between), the same history ends in the same runs, with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cursors import Cursor
 from gateway.errors import BadInput, BadMessage, GatewayError
-from gateway.runs import FINAL
+from gateway.viewer.streams import MirroredStream, StreamChange
+from gateway.viewer.viewed import Transition, ViewedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 #: Runs kept of one feed. Redis forgets old runs without a word; whoever follows a feed for weeks must forget them, too.
 MAX_RUNS: Final = 10_000
-
-_FINAL_NAMES: Final = frozenset(str(status) for status in FINAL)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Transition:
-    """A status that a run had: by the change of which number, which one, since when (RFC 3339), in which attempt."""
-
-    sequence: int
-    status: str
-    at: str
-    attempt: int
-
-    @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Transition:
-        return cls(int(told["sequence"]), str(told["status"]), str(told["at"]), int(told["attempt"]))
-
-    def public(self) -> dict[str, Any]:
-        return {"status": self.status, "at": self.at, "attempt": self.attempt, "sequence": self.sequence}
-
-
-@dataclass(frozen=True, slots=True)
-class ViewedRun:
-    """
-    A run as a viewer knows it. Never changes: what comes next makes another one.
-
-    `fields` is the public object; a field that is absent is null, or not shown to this viewer. Its values are not
-    copied: don't change them.
-    """
-
-    id: str
-    fields: Mapping[str, Any]
-    #: Every status it had, in order, as far as anyone told; also those that passed while the viewer was away.
-    transitions: tuple[Transition, ...] = ()
-
-    @property
-    def status(self) -> str | None:
-        return self.fields.get("status")
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in _FINAL_NAMES
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        metadata = self.fields.get("metadata")
-        return metadata if isinstance(metadata, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +40,8 @@ class RunsGone:
 
     feed: str
     runs: tuple[str, ...]
+    #: Whether the gateway does not have them any more either.
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +69,7 @@ class Freshness:
     as_of: str | None
 
 
-Change = RunChanged | RunsGone | CaughtUp | Ended | Freshness
+Change = RunChanged | RunsGone | CaughtUp | Ended | Freshness | StreamChange
 
 
 class OutOfStep(GatewayError):
@@ -173,6 +129,10 @@ class MirroredFeed:
         del self.runs[ended]
         return [ended]
 
+    def copy(self) -> MirroredFeed:
+        """The same knowledge, to be followed on another connection."""
+        return replace(self, runs=dict(self.runs), replaced=dict(self.replaced), caught_up=False)
+
     def forget(self) -> None:
         """Start over: only a snapshot that replaces everything is of use now."""
         self.replaced = self.replaced | self.runs
@@ -191,6 +151,7 @@ class Mirror:
     def __init__(self, feeds: Iterable[str] = (), *, max_runs: int = MAX_RUNS) -> None:
         self._max_runs = max_runs
         self.feeds: dict[str, MirroredFeed] = {}
+        self.streams: dict[str, MirroredStream] = {}
         #: Whether the gateway has lost sight of the data, and when it last saw it, by its last heartbeat.
         self.stale = False
         self.as_of: str | None = None
@@ -201,12 +162,26 @@ class Mirror:
         """Keep what comes of *feed*. Messages of other feeds are ignored."""
         self.feeds.setdefault(feed, MirroredFeed(feed, self._max_runs))
 
+    def follow_stream(self, stream: str) -> None:
+        """Hand on what comes of *stream*."""
+        self.streams.setdefault(stream, MirroredStream(stream))
+
+    def adopt(self, feed: MirroredFeed | MirroredStream) -> None:
+        """Follow a feed of which something is known already; it belongs to one mirror at a time."""
+        if isinstance(feed, MirroredStream):
+            self.streams[feed.name] = feed
+        else:
+            self.feeds[feed.name] = feed
+
     def leave(self, feed: str) -> None:
-        self.feeds.pop(feed, None)
+        left = self.feeds.pop(feed, None)
+        if left is not None:
+            left.caught_up = False
+        self.streams.pop(feed, None)
 
     def cursor(self, feed: str) -> str | None:
-        """Where to go on in *feed*; None to begin with a snapshot."""
-        cursor = self.feeds[feed].cursor
+        """Where to go on in *feed*; None to begin with a snapshot, or at the beginning of a stream."""
+        cursor = self.streams[feed].cursor if feed in self.streams else self.feeds[feed].cursor
         return None if cursor is None else str(cursor)
 
     @property
@@ -220,25 +195,27 @@ class Mirror:
         for feed in self.feeds.values():
             feed.caught_up = False
 
-    def apply(self, message: Mapping[str, Any]) -> list[Change]:
+    def apply(self, message: Mapping[str, Any], *, size: int = 0) -> list[Change]:
         """
-        Take in one message of the server; what is not about feeds changes nothing.
+        Take in one message of the server, of *size* bytes; what is not about feeds changes nothing.
 
         Raises:
             OutOfStep: When it can't be applied. Its feed was forgotten: leave it and subscribe again without a cursor.
             BadMessage: When it is not of the protocol.
         """
         try:
-            return self._apply(message)
+            return self._apply(message, size)
         except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
             kind = str(message.get("type"))[:40]
             raise BadMessage(f"the server's {kind!r} is not of the protocol: {error!r}") from error
 
-    def _apply(self, message: Mapping[str, Any]) -> list[Change]:
-        kind = message.get("type")
+    def _apply(self, message: Mapping[str, Any], size: int) -> list[Change]:
+        kind, name = message.get("type"), message.get("feed", "")
         if kind == "heartbeat":
             return self._heartbeat(message)
-        feed = self.feeds.get(message.get("feed", ""))
+        if name in self.streams:
+            return [*self.streams[name].apply(message, size)]
+        feed = self.feeds.get(name)
         if feed is None:
             return []
         match kind:
@@ -277,7 +254,7 @@ def _snapshot(feed: MirroredFeed, message: Mapping[str, Any]) -> list[Change]:
         feed.complete = True
         gone = tuple(run for run in feed.replaced if run not in feed.runs)
         feed.replaced = {}
-        changes += [RunsGone(feed.name, gone)] if gone else []
+        changes += [RunsGone(feed.name, gone, lost=True)] if gone else []
         changes.append(CaughtUp(feed.name, feed.truncated))
     return changes
 

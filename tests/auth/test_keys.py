@@ -1,7 +1,10 @@
 """Which secrets are accepted, and which environment they open."""
 
 import json
+import pickle
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -251,6 +254,78 @@ class TestFromEnviron:
         assert Keyring.from_environ({**file_only, "TRIGGER_SECRET_KEY": "x"}).environments == ("acme",)
         with pytest.raises(BadKeyring, match="keep one"):
             Keyring.from_environ({**file_only, "RUNCAST_SECRET_KEY": SECRET})
+
+    def test_secrets_can_be_in_files(self, tmp_path: Path) -> None:
+        """`_FILE` behind the name: what Docker and Kubernetes mount, with a line break at its end."""
+        (tmp_path / "key").write_text(f"{SECRET}\n")
+        (tmp_path / "previous").write_text(f"{OLD_SECRET}\n{OTHER_SECRET}@{NOW_TEXT}\n")
+        files = {"RUNCAST_SECRET_KEY_FILE": "key", "RUNCAST_PREVIOUS_SECRET_KEYS_FILE": "previous"}
+
+        keyring = Keyring.from_environ({name: str(tmp_path / path) for name, path in files.items()})
+
+        assert keyring.environment_of(SECRET) == keyring.environment_of(OLD_SECRET) == "default"
+        assert keyring.environment_of(OTHER_SECRET, now=NOW + DAY) is None
+        assert Keyring.from_environ({"TRIGGER_SECRET_KEY_FILE": str(tmp_path / "key")}).environment_of(SECRET)
+
+    @pytest.mark.parametrize(
+        ("environ", "told"),
+        [
+            ({"RUNCAST_SECRET_KEY": SECRET, "RUNCAST_SECRET_KEY_FILE": "key"}, "keep one"),
+            ({"RUNCAST_SECRET_KEY_FILE": "none"}, r"RUNCAST_SECRET_KEY_FILE \(.*none\): it cannot be read"),
+            ({"RUNCAST_SECRET_KEY_FILE": "empty"}, "it is empty"),
+            ({"RUNCAST_SECRET_KEY_FILE": "binary"}, "it is not text"),
+            ({"RUNCAST_SECRET_KEY_FILE": "key", "RUNCAST_ENVIRONMENTS_FILE": "x.toml"}, "keep one"),
+        ],
+    )
+    def test_a_file_that_is_not_right_is_named(self, tmp_path: Path, environ: dict[str, str], told: str) -> None:
+        """With its variable; and never with what is in it."""
+        for name, content in {"key": SECRET.encode(), "empty": b" \n", "binary": b"\xff\xfe"}.items():
+            (tmp_path / name).write_bytes(content)
+        filled = {name: str(tmp_path / text) if name.endswith("_FILE") else text for name, text in environ.items()}
+
+        with pytest.raises(BadKeyring, match=told) as refused:
+            Keyring.from_environ(filled)
+
+        assert SECRET not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("environ", "source"),
+        [
+            ({"RUNCAST_SECRET_KEY": "dev"}, "RUNCAST_SECRET_KEY"),
+            ({"TRIGGER_SECRET_KEY": "dev"}, "TRIGGER_SECRET_KEY"),
+            ({"RUNCAST_SECRET_KEY": SECRET, "RUNCAST_PREVIOUS_SECRET_KEYS": "dev"}, "RUNCAST_PREVIOUS_SECRET_KEYS"),
+        ],
+    )
+    def test_a_weak_key_is_told_by_where_it_is_written(self, environ: dict[str, str], source: str) -> None:
+        """So that whoever has several knows which one to replace; the same for one that is only short."""
+        with pytest.raises(WeakSecret, match=rf"^{source}: ") as refused:
+            Keyring.from_environ(environ)
+        assert refused.value.source == source
+
+        doubtful = {name: "s" * 25 if text == "dev" else text for name, text in environ.items()}
+        (warning,) = Keyring.from_environ(doubtful).warnings()
+        assert warning.startswith(f"{source}: ")
+
+
+class TestLater:
+    def test_when_a_secret_stops_to_count(self) -> None:
+        """Never, at the end of its grace, or at once when it is not among them."""
+        current, retired = SigningKey(SECRET), SigningKey(OLD_SECRET, retired_at=NOW)
+        keys = EnvironmentKeys(environment=EnvironmentId("one"), current=current, previous=(retired,))
+        keyring = Keyring([keys])
+
+        assert keyring.end_of("one", SECRET) == float("inf")
+        assert keyring.end_of("one", OLD_SECRET) == NOW + DAY
+        assert keyring.end_of("one", OTHER_SECRET) == keyring.end_of("two", SECRET) == 0
+
+    def test_a_keyring_can_be_sent_to_another_process(self) -> None:
+        """Where secrets are looked up by other hashes than here."""
+        script = f"import pickle, sys\nprint(pickle.load(sys.stdin.buffer).environment_of({SECRET!r}))\n"
+        sent = pickle.dumps(Keyring([EnvironmentKeys.of("one", SECRET)]))
+
+        answer = subprocess.run([sys.executable, "-c", script], input=sent, capture_output=True, check=True)
+
+        assert answer.stdout == b"one\n"
 
 
 class TestFromFile:

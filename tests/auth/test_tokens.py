@@ -181,6 +181,42 @@ class TestMint:
         assert looks_like_public_token(token)
 
 
+class TestSubject:
+    def test_a_token_says_whom_it_is_for(self) -> None:
+        """As `act.sub` (RFC 8693, section 4.1), which the official SDK takes for attribution; `sub` stays as it is."""
+        token = mint(["read"], KEYS, subject="user:7", now=NOW)
+        assert decode(token.split(".")[1])["act"] == {"sub": "user:7"}
+        verified = verify(token, KEYRING, now=NOW)
+        assert (verified.user, verified.subject) == ("user:7", "env_1")
+
+    def test_most_tokens_are_for_nobody_in_particular(self) -> None:
+        """No claim then; and neither in one that says only what acts."""
+        token = mint(["read"], KEYS, now=NOW)
+        assert "act" not in decode(token.split(".")[1])
+        assert verify(token, KEYRING, now=NOW).user is None
+        assert verify(sign(act={"client": "web"}), KEYRING, now=NOW).user is None
+
+    @pytest.mark.parametrize("act", ["user", ["user"], None, 7, {"sub": 7}, {"sub": None}, {"sub": ["a"]}])
+    def test_a_subject_of_another_kind_is_malformed(self, act: object) -> None:
+        """Passed over, it could not be revoked by its subject."""
+        with pytest.raises(MalformedToken, match="act"):
+            verify(sign(act=act), KEYRING, now=NOW)
+
+    def test_half_a_character_is_no_subject(self) -> None:
+        """What we sign we can read."""
+        with pytest.raises(MalformedToken, match=r"act\.sub"):
+            mint(["read"], KEYS, subject="\ud800", now=NOW)
+
+    def test_a_token_can_say_by_the_millisecond_when_it_was_issued(self) -> None:
+        """So that it is told from those which were issued before it in the same second; its end is as ever."""
+        token = mint(["read"], KEYS, precise=True, expires="15m", now=NOW + 0.1239)
+        verified = verify(token, KEYRING, now=NOW)
+        assert (verified.issued_exactly, verified.issued_at, verified.expires_at) == (NOW + 0.124, NOW, NOW + 900)
+        plain = verify(mint(["read"], KEYS, now=NOW + 0.9), KEYRING, now=NOW)
+        assert (plain.issued_exactly, plain.issued_at) == (NOW, NOW)
+        assert verify(sign(without="iat"), KEYRING, now=NOW).issued_exactly is None
+
+
 class TestVerify:
     def test_a_good_token_says_what_it_allows(self) -> None:
         """Everything that the gateway needs to know about it."""

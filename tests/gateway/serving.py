@@ -15,11 +15,13 @@ from gateway.settings import Settings
 from tests.redis_server import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from auth import Permissions
     from gateway.feed.hub import Hub
     from gateway.feeds import EnvironmentId
+    from gateway.transports.viewing import Services
     from tests.redis_server import RedisServer
 
 
@@ -46,7 +48,9 @@ class ServedGateway:
         app: Any = create_app(self.settings, Keyring([self.keys]))
         self._server = server = uvicorn.Server(server_config(app, self.settings))
         self._serving = asyncio.create_task(server.serve(), name="gateway")
-        self._hub: Hub = app.app.state.services.hub
+        self.routes: Sequence[Any] = app.app.routes
+        self._services: Services = app.app.state.services
+        self._hub: Hub = self._services.hub
         async with asyncio.timeout(10):
             while not (server.started and self._hub._subscription.connected):
                 assert not self._serving.done(), "the gateway ended at once"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+import gateway
 from auth import EnvironmentKeys, Keyring
 from gateway.app import create_app
 from gateway.settings import Settings
@@ -22,6 +25,25 @@ def client(redis_server: RedisServer) -> TestClient:
     settings = Settings(redis_url=redis_server.url)
     # Not as a context manager: what works in the background is not needed here.
     return TestClient(create_app(settings, Keyring([EnvironmentKeys.of("default", SECRET)])), follow_redirects=False)
+
+
+def test_the_app_is_made_from_public_names() -> None:
+    """What somebody needs who serves it by another server is in the package itself."""
+    assert gateway.create_app is create_app
+    assert gateway.Settings is Settings
+
+
+@pytest.mark.parametrize("under", ["", "/runcast", "/a/b c"])
+def test_the_app_can_stand_under_a_path(redis_server: RedisServer, under: str) -> None:
+    """Its description says so, and its paths are found there."""
+    app = create_app(Settings(redis_url=redis_server.url), Keyring([EnvironmentKeys.of("default", SECRET)]))
+    client = TestClient(Starlette(routes=[Mount(under, app)]))
+
+    described = client.get(f"{under}/openapi.json").json()
+
+    assert described["servers"] == [{"url": under.replace(" ", "%20") or "/"}]
+    assert client.get(f"{under}/v1/runs/a%2Fb").status_code == 401
+    assert client.get(f"{under}/v1/runs/a/b").status_code == 404
 
 
 def test_a_slash_too_many_is_no_redirect(client: TestClient) -> None:

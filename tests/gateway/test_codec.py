@@ -130,6 +130,7 @@ def test_an_event_has_what_was_published() -> None:
 def test_an_event_without_the_rare_parts_has_none() -> None:
     """Most changes are no transition, delete nothing and leave nothing out."""
     event = decode_event(encode_message(GOOD))
+    assert isinstance(event, Event)
 
     assert (event.whole, event.metadata, event.deleted, event.left_out) == (False, {}, (), {})
     assert (event.transition, event.added) == (None, frozenset())

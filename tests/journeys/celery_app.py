@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import redis
 from celery import Celery, states
 from celery.exceptions import Ignore, Reject
 
-from gateway import current_run
+from gateway import Cancelled, current_run
 
 BROKER = os.environ.get("TEST_BROKER_URL", "memory://")
 
@@ -98,6 +99,21 @@ def wait(self: Any) -> str:
     """Until it is released, or stopped."""
     wait_for_release(self.request.id)
     return "released"
+
+
+@app.task(autoretry_for=(Exception,), max_retries=5, default_retry_delay=0)
+def work_until_asked_to_stop() -> None:
+    """Asks in a loop, as a task does that can be cancelled."""
+    run = current_run()
+    assert run is not None
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        run.raise_if_cancelled()
+
+
+@app.task
+def cancel_itself() -> None:
+    raise Cancelled("nobody's", "by itself")
 
 
 @app.task(bind=True)

@@ -16,7 +16,8 @@ from gateway.integrations.celery import install
 from tests.journeys.celery_app import BROKER, app
 
 logging.basicConfig(format="%(name)s %(levelname)s %(message)s", level=logging.INFO)
-install(app, Publisher(os.environ["TEST_DATA_URL"], environment=os.environ["TEST_ENVIRONMENT"]))
+publisher = Publisher(os.environ["TEST_DATA_URL"], environment=os.environ["TEST_ENVIRONMENT"])
+install(app, publisher, lease=os.environ.get("TEST_LEASE"))
 
 
 @worker_ready.connect

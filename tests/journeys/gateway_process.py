@@ -96,6 +96,20 @@ class GatewayProcess:
             self._process.wait()
             self._process = None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it one, and wait for nothing."""
+        os.kill(self.pid, number)
+
+    async def ended(self, seconds: float = 20) -> int:
+        """Wait until it has ended by itself, and return its exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        try:
+            return await asyncio.to_thread(process.wait, seconds)
+        finally:
+            process.kill()
+            process.wait()
+
     def halt(self) -> None:
         """Stop its work without its knowing: a machine that swaps, a debugger, a pause of the hypervisor."""
         os.kill(self.pid, signal.SIGSTOP)

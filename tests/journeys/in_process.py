@@ -55,7 +55,7 @@ class Inside:
             "groups": sum(len(channel.groups) for channel in hub._channels.values()),
             "waves": len(hub._waves),
             "environments": len(hub._environments),
-            "expirations": len(self.services.expirations._due),
+            "expirations": len(self.services.expirations._due) + len(self.services.expirations.viewers()),
             "server connections": len(state.connections),
             "server tasks": len(state.tasks),
         }

@@ -74,13 +74,14 @@ class Proxy:
             self._server = None
             await asyncio.gather(*self._tasks)
 
-    def fall_silent(self, *, only_subscriptions: bool = False) -> None:
+    def fall_silent(self, *, only_subscriptions: bool = False, only_present: bool = False) -> None:
         """
         Forward nothing any more on the connections there are, without closing them.
 
-        With *only_subscriptions* the others, and new ones, go on; without it new ones are silent too.
+        With *only_subscriptions* the others, and new ones, go on; with *only_present* new ones do. Without either of
+        them new ones are silent too.
         """
-        self._silent = not only_subscriptions
+        self._silent = not (only_subscriptions or only_present)
         for link in self._links:
             if link.is_subscription or not only_subscriptions:
                 link.passes.clear()

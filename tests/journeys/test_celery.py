@@ -11,14 +11,17 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import redis
 from celery import chain, group
+from celery.exceptions import TaskRevokedError
 
 from gateway import Publisher
 from gateway.feeds import EnvironmentId, FeedId
 from gateway.integrations.celery import Integration, install
 from gateway.store.redis_keys import index_key, prefix
+from tests.gateway.store.test_deadlines import Watching
 from tests.journeys import celery_app as tasks
 from tests.journeys.celery_runs import Data
 from tests.redis_server import RedisServer, binaries, running_server
@@ -31,9 +34,11 @@ ENVIRONMENT = EnvironmentId("celery_journeys")
 
 
 @contextmanager
-def running_worker(broker: str, data: str, log: Path, *options: str) -> Iterator[int]:
+def running_worker(broker: str, data: str, log: Path, *options: str, **settings: str) -> Iterator[int]:
     """A worker that is ready for work; ended by its own process id."""
-    environ = os.environ | {"TEST_BROKER_URL": broker, "TEST_DATA_URL": data, "TEST_ENVIRONMENT": ENVIRONMENT}
+    environ = (
+        os.environ | {"TEST_BROKER_URL": broker, "TEST_DATA_URL": data, "TEST_ENVIRONMENT": ENVIRONMENT} | settings
+    )
     command = [sys.executable, "-m", "celery", "-A", "tests.journeys.celery_worker", "worker", "--loglevel", "INFO"]
     with log.open("wb") as output, redis.Redis.from_url(broker) as client:
         worker = subprocess.Popen([*command, *options], env=environ, stdout=output, stderr=subprocess.STDOUT)
@@ -258,6 +263,38 @@ class TestWhatBecomesOfATask:
 
         assert data.until(run, "EXPIRED").statuses == [("PENDING", 1), ("EXPIRED", 1)]
 
+    def test_a_message_that_expires_gives_its_run_so_much_time(self, data: Data, run: str) -> None:
+        """From its ETA, when it has one; where nobody takes the message, the run expires all the same."""
+        tasks.add_up.apply_async(([1],), task_id=run, expires=60)
+        later = str(uuid.uuid4())
+        tasks.add_up.apply_async(([1],), task_id=later, expires=7_200, countdown=3_600)
+        row = data.row(later)
+        tasks.app.control.revoke(later)
+
+        assert row is not None
+        assert row.columns["ttl"] == "3600s"
+        assert data.until(run, "COMPLETED_SUCCESSFULLY").columns["ttl"] == "60s"
+
+    def test_a_task_that_is_asked_to_stop(self, data: Data, installed: Integration, run: str) -> None:
+        """Canceled, as revoked to whoever waits for its result; it failed in no way, and is not tried again."""
+        result = tasks.work_until_asked_to_stop.apply_async(task_id=run)
+        data.until(run, "EXECUTING")
+        installed.publisher.request_cancel(run, "no longer needed")
+
+        row = data.until(run, "CANCELED")
+
+        assert row.statuses == [("PENDING", 1), ("EXECUTING", 1), ("CANCELED", 1)]
+        assert row.columns["error"]["raw"] == "no longer needed"
+        with pytest.raises(TaskRevokedError, match="no longer needed"):
+            result.get(timeout=10)
+
+    def test_a_task_that_was_asked_to_stop_before_it_began(self, data: Data, installed: Integration, run: str) -> None:
+        """It finds out when it first asks."""
+        tasks.work_until_asked_to_stop.apply_async(task_id=run, countdown=0.5)
+        installed.publisher.request_cancel(run)
+
+        assert data.until(run, "CANCELED").statuses[-2:] == [("EXECUTING", 1), ("CANCELED", 1)]
+
     def test_a_task_for_later_is_delayed_first(self, data: Data, run: str) -> None:
         """With the moment that it waits for."""
         tasks.add_up.apply_async(([1],), task_id=run, countdown=1)
@@ -410,6 +447,32 @@ class TestNeverHurtingATask:
             data.server.start()
 
         assert data.until(run, "COMPLETED_SUCCESSFULLY").columns["output"] == sum(range(2000))
+
+
+class TestLostWorkers:
+    """A machine that is gone takes the main process with it, so nobody is left who could say so."""
+
+    @pytest.mark.usefixtures("installed")
+    def test_its_task_is_crashed_when_its_lease_is_over(
+        self, broker: RedisServer, data: Data, tmp_path: Path, run: str
+    ) -> None:
+        """The lease lasts while the child lives, whatever the task is at."""
+        options = ("--pool", "prefork", "--concurrency", "1", "-Q", "lost", "-n", "lost")
+        with (
+            running_worker(broker.url, data.server.url, tmp_path / "log", *options, TEST_LEASE="0.5") as pid,
+            data.server.client() as client,
+        ):
+            gateway = Watching(client, ENVIRONMENT)
+            gateway.watched_for_long()
+            tasks.wait.apply_async(task_id=run, queue="lost")
+            data.until(run, "EXECUTING")
+            time.sleep(1)
+            assert gateway.overdue() == {}
+            for process in (worker := psutil.Process(pid), *worker.children(recursive=True)):
+                process.kill()
+            gateway.end(run)
+
+        assert data.until(run, "CRASHED").statuses == [("PENDING", 1), ("EXECUTING", 1), ("CRASHED", 1)]
 
 
 class TestPools:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tests.journeys.jobs import Jobs
     from tests.redis_server import RedisServer
 
-#: One subscription, and two for reads and two for the canary at the most.
-REDIS_CONNECTIONS = 5
+#: One subscription, one for writes, and two for reads and two for the canary at the most.
+REDIS_CONNECTIONS = 6
 RUNS = 20
 VIEWERS = 2000
 #: Coarse: pools and caches may settle a little higher.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
 import psutil
 import pytest
 
@@ -148,13 +149,44 @@ def test_a_second_one_does_not_disturb_the_first(empty: Path) -> None:
     """On the same port it refuses and says why; the first goes on, with the Redis that both would share."""
     with running_dev(empty) as dev:
         port = dev.found(r"(?<=http://127\.0\.0\.1:)\d+")
-        command = [str(RUNCAST), "dev", "--port", port]
+        left = (empty / ".runcast" / "dev.env").read_text()
+        # By another name of the same address, so that it would write another URL down.
+        command = [str(RUNCAST), "dev", "--host", "localhost", "--port", port]
         second = subprocess.run(command, cwd=empty, env=clean_environ(), capture_output=True, text=True, timeout=30)
         assert second.returncode == 2
-        assert f"127.0.0.1:{port}" in second.stderr
+        assert f"localhost:{port}" in second.stderr
+        assert (empty / ".runcast" / "dev.env").read_text() == left
         publish = dev.command("runcast publish")
         subprocess.run(publish, cwd=empty, env=clean_environ(), check=True, capture_output=True)
         assert dev.process.poll() is None
+
+
+def test_it_ends_with_its_terminal(empty: Path) -> None:
+    """SIGHUP, which reloads a gateway in production, says here that the window was closed."""
+    with running_dev(empty) as dev:
+        transport = httpx2.HTTPTransport(retries=10)
+        with httpx2.Client(transport=transport, trust_env=False) as client:
+            client.get(dev.found(r"http://127\.0\.0\.1:\d+") + "/livez").raise_for_status()
+        family = psutil.Process(dev.process.pid).children(recursive=True)
+        dev.process.send_signal(signal.SIGHUP)
+        assert dev.process.wait(15) == 0
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive
+
+
+def test_keys_of_the_project_are_known_to_its_commands(empty: Path) -> None:
+    """From .env or runcast.toml: what `runcast dev` serves with is what the commands beside it show it."""
+    (empty / ".env").write_text("RUNCAST_SECRET_KEY=mine\nRUNCAST_ENVIRONMENT=project\nPORT=1\n")
+    with running_dev(empty) as dev:
+        assert secret_in(empty) == "RUNCAST_SECRET_KEY=mine"
+        publish = dev.command("runcast publish")
+        subprocess.run(publish, cwd=empty, env=clean_environ(), check=True, capture_output=True)
+        watch = [str(RUNCAST), "watch", "run_1"]
+        watching = subprocess.Popen(watch, cwd=empty, env=clean_environ(), stdout=subprocess.PIPE, text=True)
+        assert watching.stdout is not None
+        assert "run_1" in watching.stdout.readline()
+        watching.terminate()
+        watching.communicate(timeout=10)
 
 
 def secret_in(directory: Path) -> str:

@@ -38,7 +38,7 @@ def serve(**settings: str) -> subprocess.CompletedProcess[str]:
     ("settings", "told"),
     [
         ({}, "RUNCAST_SECRET_KEY"),
-        ({"RUNCAST_SECRET_KEY": SHORT}, "at least"),
+        ({"RUNCAST_SECRET_KEY": SHORT}, "RUNCAST_SECRET_KEY in the environment"),
         ({"RUNCAST_SECRET_KEY": SECRET}, "RUNCAST_REDIS_URL"),
         ({"RUNCAST_SECRET_KEY": SECRET, "RUNCAST_REDIS_URL": "redis://:{password}@127.0.0.1:{port}/0"}, "--embedded"),
         ({"RUNCAST_SECRET_KEY": SECRET, "RUNCAST_REDIS_URL": "redis://127.0.0.1:{port}?password={password}"}, "Redis"),
@@ -64,6 +64,19 @@ def test_it_refuses_to_start(settings: dict[str, str], told: str) -> None:
     assert "Traceback" not in refusal.stderr
     for secret in (SECRET, SHORT, PASSWORD):
         assert secret not in refusal.stderr + refusal.stdout
+
+
+def test_it_refuses_everything_that_is_wrong_at_once(tmp_path: Path) -> None:
+    """A line for each, with the place where it is written; what only looks like a setting is a warning."""
+    (tmp_path / "settings.toml").write_text(f'prot = 1\n[environments.a]\nsecret_key = "{SHORT}"\n')
+    refusal = serve(RUNCAST_CONFIG=str(tmp_path / "settings.toml"), RUNCAST_PORT="x", RUNCAST_WORKERS="0")
+    assert refusal.returncode == 2
+    lines = refusal.stderr.splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("runcast: error: ") for line in lines)
+    for told in ("prot in ", "RUNCAST_PORT in the environment", "environment 'a'", "no Redis is named"):
+        assert told in refusal.stderr
+    assert SHORT not in refusal.stderr
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -16,8 +16,8 @@
 --   too_large   the metadata would be over its limit; `sequence` is the size it would have
 --   too_many_tags
 --
--- A lease (`lease`, ms from now) is the worker's word that it lives; by itself it changes nothing that anyone is shown. `overdue`
--- marks a status that nobody said: a deadline has passed (overdue.lua), which is looked at once more here.
+-- A lease (`lease`, ms from now; 0 gives it up) is the worker's word that it lives; by itself it changes nothing that anyone is
+-- shown. `overdue` marks a status that nobody said: a deadline has passed (overdue.lua), which is looked at once more here.
 --
 -- What a user wrote (column values, metadata) is JSON text here and never decoded: Lua's cjson would turn []
 -- into {} and round large integers. Names of runs, tasks, batches and tags can stand in JSON as they are.
@@ -54,6 +54,7 @@ local RANK = {
   INTERRUPTED = FINAL_RANK, SYSTEM_FAILURE = FINAL_RANK, CRASHED = FINAL_RANK, EXPIRED = FINAL_RANK,
   TIMED_OUT = FINAL_RANK,
 }
+local WAITS = {PAUSED = true, WAITING_TO_RESUME = true}
 local MAX_TAGS, MAX_TRANSITIONS = 10, 100
 -- Appending or incrementing again is not the same. So such a change has a name (`once`, of eight characters), and the
 -- last names are kept for whoever had no answer and asks again; the children of a batch count in their parent together.
@@ -67,7 +68,7 @@ local longest = math.max(tonumber(named.kept_finished), tonumber(named.kept_unfi
 -- The row's own fields start with an underscore: raw text that this script needs and no viewer sees.
 local OWN = {'_status', '_attempt', '_tags', '_task', '_batch', '_created', '_started', '_updated', '_touched',
              '_version', '_bytes', '_transitions', '_once', '_number', '_lease', '_lease_ms', '_ttl', '_max_duration',
-             '_deadline', '_presumed', '_streams'}
+             '_began', '_waits', '_deadline', '_presumed', '_streams'}
 local row = {}
 for i, value in ipairs(redis.call('HMGET', row_key, unpack(OWN))) do row[OWN[i]] = value or nil end
 local is_new = row._created == nil
@@ -105,13 +106,18 @@ end
 -- What was only presumed gives way to the worker's word of the same attempt: that it did start, that it lives, that it had
 -- ended. (Out of time is out of time, unless the word was only late in coming.)
 local presumed_at, presumed = read_deadline(row._presumed)
-if presumed == 'CRASHED' and status == '' and named.lease ~= '' and attempt == known_attempt then status = 'EXECUTING' end
+local lives = (tonumber(named.lease) or 0) > 0
+if presumed == 'CRASHED' and status == '' and lives and attempt == known_attempt then status = 'EXECUTING' end
 local function overrules()
   if not presumed or attempt ~= known_attempt or status == '' or status == row._status then return false end
   local is_end = RANK[status] == FINAL_RANK
-  if presumed == 'EXPIRED' then return RANK[status] >= STARTED_RANK end
-  if presumed == 'CRASHED' then return is_end or (RANK[status] >= STARTED_RANK and happened_ms > presumed_at) end
-  return is_end and happened_ms <= presumed_at
+  if presumed == 'EXPIRED' then  -- to be cancelled, it need not have begun
+    return RANK[status] >= STARTED_RANK and (status ~= 'CANCELED' or happened_ms < presumed_at)
+  end
+  if presumed == 'CRASHED' then  -- without a lease it may be another one who begins: that is another attempt
+    return is_end or (RANK[status] >= STARTED_RANK and happened_ms > presumed_at and (lives or status ~= 'EXECUTING'))
+  end
+  return is_end and happened_ms < presumed_at
 end
 local overruled = overrules()
 
@@ -124,6 +130,16 @@ elseif status ~= '' and row._status and attempt == known_attempt and not overrul
 end
 if late then attempt, status, columns = known_attempt, '', {} end
 if named.create ~= '1' then initial, initial_metadata = {}, {} end
+
+-- To ask for a run's end makes sense once, and while it goes on.
+local function asks_for_end(name) return name == 'cancelRequestedAt' or name == 'cancelReason' end
+local asks, others = false, {}
+for _, pair in ipairs(columns) do
+  if asks_for_end(pair[1]) then asks = true else others[#others + 1] = pair end
+end
+if asks and (RANK[row._status] == FINAL_RANK or redis.call('HEXISTS', row_key, 'cancelRequestedAt') == 1) then
+  columns = others
+end
 local status_changes = status ~= '' and (is_new or attempt > known_attempt or status ~= row._status)
 
 -- 2. What changes? `changed` are columns as JSON, `own` the script's fields beside them.
@@ -153,9 +169,8 @@ if is_new then
   own._inserted = integer(now_ms)
   own._attempt = integer(attempt)
 end
-for name, said in pairs({_ttl = named.ttl, _max_duration = named.max_duration}) do
-  if said ~= '' and not row[name] then own[name] = said end
-end
+if changed.ttl then own._ttl = named.ttl end
+if changed.maxDuration then own._max_duration = named.max_duration end
 
 local function forget(name)  -- of an earlier attempt
   if redis.call('HEXISTS', row_key, name) == 1 and not changed[name] then set(name, 'null') end
@@ -174,10 +189,26 @@ if status_changes then
       forget(name)
     end
   end
+  -- Who asked for its end has it, unless its worker was lost or will try again.
+  if attempt > known_attempt and RANK[row._status] == FINAL_RANK and row._status ~= 'CRASHED' then
+    forget('cancelRequestedAt')
+    forget('cancelReason')
+  end
   if status == 'PENDING' then set('queuedAt', integer(happened_ms)) end
   if status == 'EXECUTING' and not row._started then
     set('startedAt', integer(happened_ms))
     own._started = integer(happened_ms)
+  end
+  -- How long it may take counts for each attempt, without the time that it waits.
+  local waits = tonumber(row._waits or '')
+  if WAITS[status] then
+    own._waits = waits and row._waits or integer(happened_ms)
+  else
+    if waits then own._waits = '' end
+    if status == 'EXECUTING' then
+      local began = attempt == known_attempt and tonumber(row._began or '')
+      own._began = integer(began and began + (waits and math.max(0, happened_ms - waits) or 0) or happened_ms)
+    end
   end
   if RANK[status] == FINAL_RANK then
     set('completedAt', integer(happened_ms))
@@ -289,47 +320,53 @@ end
 
 -- 5. Store. First what nobody is shown: until when the run may be silent, unstarted, or at work.
 
-local renews_lease = named.lease ~= '' and (tonumber(named.attempt) or known_attempt) >= known_attempt
-if renews_lease then
+local is_final = RANK[own._status or row._status] == FINAL_RANK
+local renews_lease = named.lease ~= '' and not is_final and (tonumber(named.attempt) or known_attempt) >= known_attempt
+if renews_lease and tonumber(named.lease) > 0 then
   own._lease = integer(now_ms + tonumber(named.lease))
   own._lease_ms = named.lease
+elseif (renews_lease or status_changes) and (row._lease or '') ~= '' then
+  own._lease = ''  -- the word of who held it before says nothing of what is now
 end
 
 -- The next moment at which the run would be overdue, and what it would be then.
 local function next_deadline()
-  local function known(name) return own[name] or row[name] end
-  local now_status = known('_status')
+  local function known(name) return tonumber(own[name] or row[name] or '') end
+  if is_final then return '' end
+  local now_status = own._status or row._status
   local rank, moment, kind = RANK[now_status], nil, nil
-  if rank == FINAL_RANK then return '' end
   local function at(candidate, of)
     if not moment or candidate < moment then moment, kind = candidate, of end
   end
   if known('_ttl') and rank < STARTED_RANK then
     -- It counts from the moment at which the run may begin.
     local delay = tonumber(changed.delayUntil or redis.call('HGET', row_key, 'delayUntil') or 0) or 0
-    at(math.max(tonumber(known('_created')), delay) + tonumber(known('_ttl')), 'EXPIRED')
-  end
-  if known('_max_duration') and known('_started') then
-    at(tonumber(known('_started')) + tonumber(known('_max_duration')), 'TIMED_OUT')
+    at(math.max(known('_created'), delay) + known('_ttl'), 'EXPIRED')
   end
   -- Nobody works on a run that waits, or waits to be tried again.
+  if known('_max_duration') and known('_began') and now_status == 'EXECUTING' then
+    at(known('_began') + known('_max_duration'), 'TIMED_OUT')
+  end
   if known('_lease') and (now_status == 'EXECUTING' or now_status == 'DEQUEUED') then
-    at(tonumber(known('_lease')), 'CRASHED')
+    at(known('_lease'), 'CRASHED')
   end
   return moment and (integer(moment) .. ':' .. kind) or ''
 end
+
+local was_final = not is_new and RANK[row._status] == FINAL_RANK
+local kept = tonumber(is_final and named.kept_finished or named.kept_unfinished)
 
 local deadline = next_deadline()
 if deadline ~= (row._deadline or '') then
   own._deadline = deadline
   local moment = read_deadline(deadline)
-  if moment then redis.call('ZADD', prefix .. 'deadlines', integer(moment), run)
-  else redis.call('ZREM', prefix .. 'deadlines', run) end
+  if moment then
+    redis.call('ZADD', prefix .. 'deadlines', integer(moment), run)
+    extend(prefix .. 'deadlines', key_lifetime(kept))
+  else
+    redis.call('ZREM', prefix .. 'deadlines', run)
+  end
 end
-
-local was_final = not is_new and RANK[row._status] == FINAL_RANK
-local is_final = RANK[own._status or row._status] == FINAL_RANK
-local kept = tonumber(is_final and named.kept_finished or named.kept_unfinished)
 
 local function renew_lifetimes(feeds)
   local lifetime = key_lifetime(kept)

@@ -1,7 +1,7 @@
 -- Where a viewer of a feed starts to read: the history, and the number from which on the newest `limit` runs stand.
 -- include lib/history.lua
 --
--- KEYS  1 history of the environment   2 index of the feed (for a run feed: its row)
+-- KEYS  1 history of the environment   2 index of the feed (for a run feed: its row; for a stream: its state)
 -- ARGV  prefix, lifetime of the history (ms), kind of the feed, limit, created since (ms), tags (comma list, all of them)
 -- Returns {epoch, sequence, past, start, truncated}: rows numbered above `start` are those to show; `truncated` is 1
 -- when more runs match.
@@ -15,6 +15,8 @@ local function answer(start, truncated)
 end
 
 if kind == 'run' then return answer(0, 0) end
+-- Of a stream, its state: chunks up to this number were removed to keep it within its limit.
+if kind == 'stream' then return answer(tonumber(redis.call('HGET', KEYS[2], 'trimmed') or 0), 0) end
 
 if since == 0 and tags == '' then
   -- The (limit + 1)th newest is the first that is not shown.

@@ -117,3 +117,17 @@ async def test_of_several_environments_one_must_be_chosen(tmp_path: Path) -> Non
 
     code, _, _ = await mint(tmp_path, "--run", "run_1", "--environment", "gamma", **environ)
     assert code == 4
+
+
+async def test_the_keys_of_runcast_toml_are_known(tmp_path: Path) -> None:
+    """Beside a gateway that is configured by it; what is in the environment comes first."""
+    keys = [EnvironmentKeys.of(name, f"tr_test_the_secret_of_{name}_0123456789") for name in ("acme", "other")]
+    tables = (f'[environments.{one.environment}]\nsecret_key = "{one.current.secret}"\n' for one in keys)
+    (tmp_path / "runcast.toml").write_text("".join(tables))
+
+    code, token, _ = await run("token", "mint", "--all-runs", "--environment", "other", directory=tmp_path)
+
+    assert code == 0
+    assert verify(token.strip(), Keyring(keys)).environment == "other"
+    code, _, errors = await run("token", "mint", "--all-runs", directory=tmp_path)
+    assert (code, "acme, other" in errors) == (2, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +81,7 @@ async def test_of_several_runs_one_that_failed_decides(gateway: ServedGateway, t
         (("run_1", "--url", "ftp://example.com"), "address of a gateway"),
         (("run_1", "--url", "http://me:secret@example.com"), "address of a gateway"),
         (("run_1", "--colour"), "--colour"),
+        (("--all", "--stream", "log"), "name them"),
     ],
 )
 async def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
@@ -124,19 +126,44 @@ async def test_a_token_that_expires_while_watching_exits_with_4(gateway: ServedG
     assert "expired" in errors
 
 
-async def test_a_token_file_is_read_again_when_the_token_expired(gateway: ServedGateway, tmp_path: Path) -> None:
-    """Whoever renews the token writes the new one into the same file."""
+async def test_a_token_file_is_read_again_before_the_token_expires(gateway: ServedGateway, tmp_path: Path) -> None:
+    """Whoever renews the token writes the new one into the same file; the connection stays."""
     file = tmp_path / "token"
     file.write_text(gateway.token(["read:runs"], expires="2s") + "\n")
     async with running("watch", "run_1", "--token-file", str(file), directory=tmp_path, RUNCAST_URL=gateway.url) as it:
         await gateway.followed("run:run_1")
+        expires = time.time() + 2
+        job = gateway.publisher.create("resize", id="run_1")
         file.write_text(gateway.token(["read:runs"], expires="1h") + "\n")
-        gateway.publisher.create("resize", id="run_1")
-        await it.writes("QUEUED")
-        await it.complains("expired")
-        await it.complains("live again")
-        gateway.publisher.run("run_1").complete()
-        assert (await it.ends())[0] == 0
+        while time.time() < expires + 1:
+            job.set("number", time.time())
+            await asyncio.sleep(0.1)
+        job.complete()
+        code, _, errors = await it.ends()
+
+    assert (code, errors) == (0, "")
+
+
+async def test_what_runs_write_to_a_stream_is_shown_beside(gateway: ServedGateway, tmp_path: Path) -> None:
+    """As lines, and as JSON; it ends when the run ended and all of the stream was shown."""
+    job = gateway.publisher.create("resize", id="run_1")
+    job.log("half\x1b way", "warning", rows=3)
+    job.stream("llm").write_all(["Hello", {"n": 1}])
+    job.complete()
+    gateway.publisher.flush(5)
+    code, output, errors = await watch(gateway, tmp_path, "run_1", "--stream", "log", "--stream", "llm")
+    _, lines, _ = await watch(gateway, tmp_path, "run_1", "--stream", "llm", "--json-lines")
+
+    assert (code, errors) == (0, "")
+    shown = [line for line in output.splitlines() if "|" in line]
+    assert sorted(shown) == ["run_1 llm| Hello", 'run_1 llm| {"n": 1}', "run_1 log| WARNING  half? way rows=3"]
+    told = [json.loads(line) for line in lines.splitlines()]
+    chunks = [line for line in told if line["type"] == "chunk"]
+    assert [(line["feed"], line["index"], line["chunk"]) for line in chunks] == [
+        ("stream:run_1,llm", 0, "Hello"),
+        ("stream:run_1,llm", 1, {"n": 1}),
+    ]
+    assert {"v": 1, "type": "stream_ended", "feed": "stream:run_1,llm", "status": "COMPLETED"} in told
 
 
 async def test_a_timeout_exits_with_5(gateway: ServedGateway, tmp_path: Path) -> None:
@@ -306,6 +333,18 @@ async def test_where_there_is_only_ascii_the_signs_are_ascii(gateway: ServedGate
 
     assert seen.isascii()
     assert ". QUEUED  run_1  gr??e  ##########---------- 50%" in seen
+
+
+async def test_the_compact_list_counts_those_that_completed(gateway: ServedGateway, tmp_path: Path) -> None:
+    gateway.publisher.create("resize", id="good").complete()
+    gateway.publisher.create("resize", id="bad").fail("no")
+    async with seeing(gateway, tmp_path, "good", "bad", "--compact") as command:
+        _, seen, _ = await command.ends()
+
+    last = _STYLE.sub("", seen.rpartition("\x1b[2K")[2])
+    assert "FAILED" in last
+    assert "1 completed" in last
+    assert "good" not in last
 
 
 @pytest.mark.parametrize("environ", [{"CI": "true"}, {"TERM": "dumb"}])

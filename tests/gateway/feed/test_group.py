@@ -590,11 +590,33 @@ def test_several_feeds_share_one_write_a_turn() -> None:
     assert numbers(two.sink) == [101, 102]
 
 
+def test_a_change_that_is_skipped_is_caught_up_with() -> None:
+    """Nobody is told a later one before: who was live waits for the state, with its place as it was."""
+    room = Room()
+    follower, sink = room.live(at=100)
+    room.hear(event(101))
+    room.channel.skip()
+    room.hear(event(103))
+
+    assert follower.phase is Phase.CATCHING_UP
+    assert follower.at == 101
+    assert room.channel.catch_ups["over_limit"] == 1
+    assert numbers(sink) == [101]
+
+
+def test_what_is_skipped_while_the_state_is_read_is_read_again() -> None:
+    room = Room()
+    room.group.listen()
+    room.channel.skip()
+
+    assert not room.group.can_admit(100, 0)
+
+
 def test_a_message_of_its_own_goes_after_what_was_gathered() -> None:
     """Control messages never overtake data."""
     two = TwoFeeds()
     two.rooms[0].hear(event(101))
-    message = two.rooms[0].group.view.snapshot([], Cursor(EPOCH, 101), replaces=False, complete=True, truncated=False)
+    message = View(FeedId.run("run_1")).snapshot([], Cursor(EPOCH, 101), replaces=False, complete=True, truncated=False)
 
     two.connection.tell(message)
 

@@ -173,7 +173,7 @@ def test_hidden_columns_are_in_no_message(whole: bool) -> None:
 
     update = view.update(change, "e1-7")
     assert update is not None
-    for text in (update.body, view.run(row)):
+    for text in (update.body, view.show(row)):
         assert b"secret" not in text
         assert b"finishedAt" not in text
         assert b"metadata" not in text

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import signals
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from gateway import Publisher, current_run
 from gateway.changes import Limits
 from gateway.integrations.celery import Integration, install
-from gateway.integrations.celery_message import ran_out_of_time
+from gateway.integrations.celery_execution import TaskCancelled, free_attempt
+from gateway.integrations.celery_message import Message, ran_out_of_time
+from gateway.store.redis_keys import run_key
+from tests.gateway.store.test_deadlines import Watching
 from tests.journeys import celery_app
 from tests.journeys.celery_runs import Data
 
@@ -145,6 +151,109 @@ class TestWhatIsShown:
             tasks.ignore.apply_async(task_id=run)
 
         assert data.until(run, "EXECUTING").statuses[-1] == ("EXECUTING", 1)
+
+
+class TestStopping:
+    """A task that somebody asked to stop."""
+
+    def test_it_ends_where_it_asks(self, data: Data, run: str) -> None:
+        """Without a worker there is no result to be revoked, and the run is CANCELED all the same."""
+        publisher = publisher_of(data)
+        with installed(publisher) as integration:
+            publisher.create("t", id=run)
+            publisher.request_cancel(run, "enough")
+            tasks.work_until_asked_to_stop.apply(task_id=run)
+
+        assert data.until(run, "CANCELED").columns["error"]["raw"] == "enough"
+        assert integration.mistakes == 0
+
+    def test_it_may_say_so_itself(self, data: Data, run: str) -> None:
+        """`Cancelled` is no failure of the run, whoever raised it."""
+        with installed(publisher_of(data)):
+            tasks.cancel_itself.apply(task_id=run)
+
+        row = data.until(run, "CANCELED")
+        assert row.columns["error"]["raw"] == "by itself"
+
+    def test_its_error_travels(self) -> None:
+        """From a child to the worker's main process."""
+        error = pickle.loads(pickle.dumps(TaskCancelled("run_1", "enough")))
+        assert (type(error), error.run, error.reason) == (TaskCancelled, "run_1", "enough")
+
+
+class TestLeases:
+    """How long a worker may be silent."""
+
+    def test_it_is_a_minute_unless_somebody_says(self, data: Data) -> None:
+        """The line that installs, the publisher, the default."""
+        known: list[tuple[dict[str, Any], dict[str, Any], float]] = [
+            ({}, {}, 60),
+            ({"lease": 90}, {}, 90),
+            ({"lease": 0}, {}, 0),
+            ({"lease": 90}, {"lease": "2m"}, 120),
+            ({"lease": 90}, {"lease": 0}, 0),
+        ]
+        for options, said, seconds in known:
+            with installed(publisher_of(data, **options), **said) as integration:
+                assert integration.lease_seconds == seconds
+
+    def test_a_running_task_has_one_and_an_ended_one_has_none(self, data: Data, run: str) -> None:
+        leases = []
+
+        def look(**_: Any) -> None:
+            with data.server.client() as client:
+                leases.append(client.hget(run_key(data.environment, run), "_deadline"))
+
+        with installed(publisher_of(data)):
+            signals.task_prerun.connect(look, weak=False, dispatch_uid="look")  # after ours
+            try:
+                tasks.add_up.apply(([1],), task_id=run)
+                look()
+            finally:
+                signals.task_prerun.disconnect(dispatch_uid="look")
+        assert str(leases[0]).endswith(":CRASHED")
+        assert leases[1] == ""
+
+    def test_a_message_that_comes_again_after_that_is_a_new_attempt(self, data: Data) -> None:
+        """Its worker was only presumed to be lost; another one has its message, so it was."""
+        with data.server.client() as client, publisher_of(data) as publisher:
+            watching = Watching(client, data.environment)
+            watching.watched_for_long()
+            watching.start("lost")
+            watching.end("lost")
+            watching.create("fetched")
+            assert free_attempt(publisher.run("lost", lease=60), 1) == 2
+            assert free_attempt(publisher.run("fetched", lease=60), 1) == 1
+
+    def test_an_ignored_task_that_stays_open_is_missed_by_nobody(self, data: Data, run: str) -> None:
+        """Whoever ends it elsewhere has as long as it takes."""
+        with installed(publisher_of(data), ignored_as=None):
+            tasks.ignore.apply_async(task_id=run)
+        with data.server.client() as client:
+            assert client.hget(run_key(data.environment, run), "_deadline") == ""
+
+    @pytest.mark.parametrize(
+        ("eta", "expires", "ttl"),
+        [
+            (None, None, None),
+            (None, timedelta(seconds=60), 60),
+            (None, timedelta(seconds=-60), 0.001),
+            (timedelta(seconds=600), timedelta(seconds=660), 60),
+            (timedelta(seconds=-600), timedelta(seconds=60), 60),
+        ],
+    )
+    def test_a_message_that_expires_has_a_time_to_live(
+        self, eta: timedelta | None, expires: timedelta | None, ttl: float | None
+    ) -> None:
+        now = datetime.now(UTC)
+        headers = {
+            "id": "r",
+            "task": "t",
+            "root_id": None,
+            "eta": eta and (now + eta).isoformat(),
+            "expires": expires and (now + expires).replace(tzinfo=None).isoformat(),
+        }
+        assert Message.of_headers(headers).ttl == ttl
 
 
 class TestInstalling:

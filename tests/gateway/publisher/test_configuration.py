@@ -57,7 +57,41 @@ def test_a_retention_is_given_in_many_ways(retention: str | float | Retention) -
     assert make_writer("e", retention, None, {}).retention.finished_seconds == 90
 
 
-@pytest.mark.parametrize("environ", [{"RUNCAST_RETENTION": "soon"}, {"RUNCAST_OUTPUT_BYTES": "10 MB"}])
+def test_a_secret_file_may_hold_the_url(tmp_path: Path) -> None:
+    """As Docker and Kubernetes mount secrets; with its variable beside it nobody knows which one counts."""
+    (tmp_path / "url").write_text(f"{RUNCAST}\n")
+
+    assert find_redis(None, {"RUNCAST_REDIS_URL_FILE": str(tmp_path / "url"), "REDIS_URL": OTHER}).url == RUNCAST
+    assert find_redis(None, {"REDIS_URL_FILE": str(tmp_path / "url")}).url == RUNCAST
+    with pytest.raises(Misconfigured, match="RUNCAST_REDIS_URL and RUNCAST_REDIS_URL_FILE are both set"):
+        find_redis(None, {"RUNCAST_REDIS_URL_FILE": str(tmp_path / "url"), "RUNCAST_REDIS_URL": OTHER})
+    with pytest.raises(Misconfigured, match=r"RUNCAST_REDIS_URL_FILE .*can't be read"):
+        find_redis(None, {"RUNCAST_REDIS_URL_FILE": str(tmp_path / "none")})
+
+
+def test_sizes_and_spans_have_units() -> None:
+    """The same as a gateway reads them."""
+    writer = make_writer(
+        None, None, None, {"RUNCAST_PAYLOAD_BYTES": "1MiB", "RUNCAST_STREAM_RETENTION": "7d", "RUNCAST_RETENTION": " "}
+    )
+    assert writer.limits.payload_bytes == 1024 * 1024
+    assert writer.retention == Retention(streams_seconds=7 * 86400)
+
+
+def test_a_gateway_s_file_is_nothing_to_a_publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job must not fail because of what lies in its directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runcast.toml").write_text("this is not TOML")
+    assert make_writer(None, None, None, {}).environment == "default"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        *({"RUNCAST_RETENTION": "soon"}, {"RUNCAST_STREAM_RETENTION": "0"}, {"RUNCAST_OUTPUT_BYTES": "10 MB"}),
+        *({"RUNCAST_METADATA_BYTES": "0"}, {"RUNCAST_PAYLOAD_BYTES": "0KiB"}, {"RUNCAST_STREAM_CHUNK_BYTES": "-1"}),
+    ],
+)
 def test_what_is_wrong_in_the_environment_is_named(environ: dict[str, str]) -> None:
     with pytest.raises(Misconfigured, match=next(iter(environ))):
         make_writer(None, None, None, environ)

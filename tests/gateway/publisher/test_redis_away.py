@@ -110,7 +110,7 @@ def test_many_threads_do_not_queue_up_for_a_server_that_never_answers() -> None:
         for thread in threads:
             thread.join()
         assert time.monotonic() - began < 2 * TIMEOUT_SECONDS + PATIENCE
-        assert publisher.statistics.unsent == 40
+        until(lambda: publisher.statistics.unsent == 40)  # not one of them is being tried once more
         publisher.close(0)
 
 

@@ -33,11 +33,13 @@ class App:
         self.may_go_on = asyncio.Event()
         self.peers: list[RecordingPeer] = []
         self.paths: list[str] = []
+        self.callers: list[tuple[object, str]] = []
 
     async def __call__(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         if scope["type"] == "lifespan":
             return
         self.paths.append(scope["path"])
+        self.callers.append((scope["client"], scope["scheme"]))
         if scope["type"] == "websocket":
             await receive()
             await self.may_go_on.wait()
@@ -297,3 +299,15 @@ async def test_a_stream_and_a_socket_are_not_bound_to_the_time_of_a_request(monk
     assert not socket.transport.is_closing()
     for connection in (stream, socket):
         await connection.end()
+
+
+async def test_a_client_is_who_connected_and_not_who_it_says() -> None:
+    """Nobody is believed about addresses: not a proxy, and not a viewer that pretends to be one."""
+    connection = Connection()
+
+    await connection.receive(request("/any", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https"))
+
+    assert connection.head.startswith(b"HTTP/1.1 200")
+    ((client, scheme),) = connection.app.callers
+    assert client is None  # there is no network here, and so nobody to name
+    assert scheme == "http"

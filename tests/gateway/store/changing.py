@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 from gateway.changes import Limits, Operation, change
-from gateway.codec import decode_event, decode_json
+from gateway.codec import Event, decode_event, decode_json
 from gateway.metadata import native
 from gateway.store.redis_keys import Retention, history_key, metadata_key, prefix, run_key
 from gateway.store.writing import Applied, ChangeWriter, read_answer, whole
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     import redis
 
-    from gateway.codec import Event
     from gateway.feeds import EnvironmentId
     from gateway.store.writing import Triple
 
@@ -41,13 +40,16 @@ class Changing:
         )
 
     def apply(self, run: str = "run_1", **said: Any) -> Applied:
-        """Apply a change whose words are those of `gateway.changes.change`, and `triples`, `version`, `once`, `age`."""
+        """
+        Apply a change whose words are those of `gateway.changes.change`.
+
+        And `triples`, `version`, `once`, `age`, `overdue` and `lease_ms`.
+        """
         triples: Sequence[Triple] | None = said.pop("triples", None)
         version, once, age = said.pop("version", None), said.pop("once", ""), said.pop("age", 0)
         operations: Sequence[Operation] = said.pop("operations", ())
-        made = change(run, **said)
-        if age:
-            made = replace(made, age_ms=age)
+        fields = {name: said.pop(name) for name in ("overdue", "lease_ms") if name in said}
+        made = replace(change(run, **said), age_ms=age, **fields)
         if triples is None:
             triples = native(operations)
             assert triples is not None
@@ -115,4 +117,6 @@ class Listening:
             assert message is not None, "nothing more was published, not even the end"
             if message["data"] == end:
                 return heard
-            heard.append((message["channel"][len(self._start) :], decode_event(message["data"].encode())))
+            event = decode_event(message["data"].encode())
+            assert isinstance(event, Event)
+            heard.append((message["channel"][len(self._start) :], event))

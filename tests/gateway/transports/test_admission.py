@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auth import EnvironmentKeys, Grant, Keyring, mint
+from auth import EnvironmentKeys, Grant, Keyring, SigningKey, mint
 from gateway.codec import Row
 from gateway.errors import (
     NotAllowed,
@@ -218,3 +219,44 @@ def test_a_header_that_came_twice_is_one_list() -> None:
     fields = [(b"origin", b"https://a"), (b"x", b"\xff"), (b"origin", b"https://b")]
 
     assert headers_of({"headers": fields}) == {"origin": "https://a, https://b", "x": "\xff"}
+
+
+def test_other_keys_and_origins_count_from_one_moment_to_the_next() -> None:
+    """What was verified before is verified again, so nothing of a key that is gone is remembered."""
+    gate = admission(origins="https://a.example")
+    ours, theirs = mint("read:runs", KEYS), mint("read:runs", OTHERS)
+    gate.admit(ours)
+    before = gate.admit(theirs)
+
+    gate.reload(Keyring([OTHERS]), Origins.parse("https://b.example"))
+
+    with pytest.raises(TokenInvalid):
+        gate.admit(ours)
+    with pytest.raises(TokenInvalid):
+        gate.admit(KEYS.current.secret)
+    assert gate.admit(theirs) == before
+    gate.check_origin("https://b.example")
+    with pytest.raises(OriginNotAllowed):
+        gate.check_origin("https://a.example")
+
+
+def test_what_was_admitted_before_ends_with_its_key() -> None:
+    """At once when it is gone, with its grace when it was retired, and else at its own time."""
+    now = float(int(time.time()))
+    gate = admission()
+    token, secret = gate.admit(mint("read:runs", KEYS, expires="7d", now=now)), gate.admit(KEYS.current.secret)
+    assert (gate.end_of(token), gate.end_of(secret)) == (now + 7 * 86400, math.inf)
+
+    retired = SigningKey(KEYS.current.secret, retired_at=now)
+    gate.reload(
+        Keyring([EnvironmentKeys(environment=KEYS.environment, current=OTHERS.current, previous=(retired,))]), Origins()
+    )
+    assert gate.end_of(token) == gate.end_of(secret) == now + 86400
+    gate.check_revoked(token)
+    assert gate.admit(KEYS.current.secret).expires_at == now + 86400
+
+    gate.reload(Keyring([OTHERS]), Origins())
+    assert gate.end_of(token) == gate.end_of(secret) == 0
+    for admitted in (token, secret):
+        with pytest.raises(TokenExpired, match="key"):
+            gate.check_revoked(admitted)

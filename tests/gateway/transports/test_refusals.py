@@ -11,18 +11,26 @@ import pytest
 from gateway import errors
 from gateway.errors import (
     AlreadySubscribed,
+    BadChange,
     BadCursor,
     BadFeed,
     BadMessage,
     GatewayError,
+    InProgress,
+    KeyReused,
     NotAllowed,
     NotAuthenticated,
+    NotFound,
     NotSubscribed,
     OriginNotAllowed,
     TokenExpired,
     TokenInvalid,
+    TooLarge,
     TooManyFeeds,
+    TooManyTags,
+    TooSlow,
     Unavailable,
+    UnsupportedMedia,
 )
 from gateway.transports import refusals
 
@@ -40,8 +48,20 @@ ERRORS: list[tuple[GatewayError, str, int, int | None, bool]] = [
     (TokenExpired(), "token_expired", 401, 4410, False),
     (NotAllowed("run:r", "read:runs"), "not_allowed", 403, None, False),
     (OriginNotAllowed("https://evil"), "origin_not_allowed", 403, 4403, False),
+    (NotFound("x"), "not_found", 404, None, False),
+    (TooSlow(seconds=1), "too_slow", 408, None, True),
+    (InProgress(), "in_progress", 409, None, True),
+    (BadChange("x"), "bad_change", 400, None, False),
+    (TooLarge("x", size=2, limit=1), "too_large", 413, None, False),
+    (UnsupportedMedia("x"), "unsupported_media_type", 415, None, False),
+    (TooManyTags(limit=10), "too_many_tags", 422, None, False),
+    (KeyReused(), "idempotency_key_reused", 422, None, False),
     (Unavailable(), "unavailable", 503, None, True),
 ]
+
+
+#: What a refusal may be answered with.
+STATUSES = {400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503}
 
 
 @pytest.mark.parametrize(("error", "code", "status", "close", "retry"), ERRORS, ids=[row[1] for row in ERRORS])
@@ -83,7 +103,16 @@ def test_every_error_has_a_status() -> None:
 
     assert len(kinds) > 12
     for kind in kinds:
-        assert refusals.http_status(kind.__new__(kind))[0] in (400, 401, 403, 503)
+        assert refusals.http_status(kind.__new__(kind))[0] in STATUSES
+
+
+def test_a_problem_says_how_to_go_on() -> None:
+    """Who is not known is told how to authenticate; who may come back, when; and what field was wrong is named."""
+    assert (b"www-authenticate", b"Bearer") in refusals.problem_headers(TokenExpired())
+    assert (b"retry-after", b"1") in refusals.problem_headers(Unavailable())
+    assert {name for name, _ in refusals.problem_headers(BadMessage("x"))} == {b"content-type", b"cache-control"}
+    assert json.loads(refusals.problem(KeyReused())[1])["field"] == "Idempotency-Key"
+    assert "field" not in json.loads(refusals.problem(Unavailable())[1])
 
 
 def test_an_error_of_no_feed_names_none() -> None:

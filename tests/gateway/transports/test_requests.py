@@ -110,8 +110,8 @@ def test_what_the_token_hides_replaces_what_the_viewer_skips() -> None:
     wish = Wish(FeedId.run("r"), hidden=frozenset({"payload"}), since=60_000, limit=7)
 
     assert wish.view(None) == View(FeedId.run("r"), frozenset({"payload"}), 60_000, 7)
-    assert wish.view(frozenset({"output"})).hidden == {"output"}
-    assert wish.view(frozenset()).hidden == frozenset()
+    assert wish.view(frozenset({"output"})) == View(FeedId.run("r"), frozenset({"output"}), 60_000, 7)
+    assert wish.view(frozenset()) == View(FeedId.run("r"), frozenset(), 60_000, 7)
 
 
 def test_a_query_may_name_several_feeds_each_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import BadMessage
 from gateway.feeds import ALL_RUNS, FeedId
-from gateway.viewer.conversation import Conversation, Heard, Refused, Subscription, Welcomed
+from gateway.viewer.conversation import Conversation, Heard, Refused, Subscription, Wanted, Welcomed
 from gateway.viewer.mirror import CaughtUp, Mirror, RunChanged
 from tests.gateway.viewer.model import ModelGateway
 
@@ -21,7 +21,7 @@ class Viewer:
     """One viewer, on one connection after the other."""
 
     def __init__(self, *feeds: FeedId) -> None:
-        self.wanted = {str(feed): Subscription(feed=feed) for feed in feeds or (FEED,)}
+        self.wanted: dict[str, Wanted] = {str(feed): Subscription(feed=feed) for feed in feeds or (FEED,)}
         self.mirror = Mirror(self.wanted)
         self.gateway = ModelGateway()
         self.connect()
@@ -147,6 +147,82 @@ def test_sent_away_it_remembers_for_how_long() -> None:
 
     assert viewer.talk.over
     assert viewer.talk.come_back_seconds == 1.5
+
+
+@pytest.mark.parametrize("feed", [{}, {"feed": "tag:t"}])
+def test_what_is_refused_because_there_is_too_much_of_it_is_tried_after_the_time_that_was_said(
+    feed: dict[str, str],
+) -> None:
+    """Not all at once, though all were told the same."""
+    viewer = Viewer()
+    refusal = {"type": "error", "code": "too_many_connections", "message": "too many", "retry": True}
+    viewer.hears(WELCOME, {**refusal, **feed, "afterMilliseconds": 1500})
+
+    assert viewer.talk.over
+    assert viewer.talk.come_back_seconds is not None
+    assert 1.5 <= viewer.talk.come_back_seconds <= 3
+
+
+def test_feeds_come_and_go_on_a_connection() -> None:
+    viewer = Viewer()
+    viewer.hears(WELCOME)
+    viewer.says()
+    other = FeedId.run("run_1")
+    viewer.wanted[str(other)] = Subscription(feed=other)
+    viewer.mirror.follow(str(other))
+    viewer.talk.subscribe(str(other))
+    viewer.talk.unsubscribe("tag:t")
+
+    assert viewer.says() == [{"type": "subscribe", "run": "run_1"}, {"type": "unsubscribe", "feed": "tag:t"}]
+
+
+def test_what_is_on_its_way_for_a_subscription_that_was_left_is_not_taken_for_the_next_one() -> None:
+    """However often it was left in between: each leaving is answered once."""
+    viewer = Viewer()
+    viewer.hears(WELCOME)
+    for _ in range(2):
+        viewer.talk.unsubscribe("tag:t")
+        viewer.talk.subscribe("tag:t")
+    viewer.gateway.join(None)
+    viewer.gateway.set("run_1", output="old")
+
+    assert viewer.listens() == []
+    viewer.hears({"type": "unsubscribed", "feed": "tag:t"})
+    viewer.gateway.set("run_1", output="old, too")
+    assert viewer.listens() == []
+    viewer.hears({"type": "unsubscribed", "feed": "tag:t"})
+    viewer.gateway.join(None)
+    assert [change.run.fields["output"] for change in viewer.listens() if isinstance(change, RunChanged)] == [
+        "old, too"
+    ]
+
+
+def test_a_refusal_of_what_was_left_meanwhile_concerns_nobody() -> None:
+    """The gateway answers the leaving with another refusal: there is nothing to leave."""
+    viewer = Viewer(FEED, FeedId.run("run_1"))
+    viewer.hears(WELCOME)
+    viewer.talk.unsubscribe("tag:t")
+    viewer.talk.subscribe("tag:t")
+    refusal = {"type": "error", "message": "no", "retry": False, "feed": "tag:t"}
+    first = viewer.hears({**refusal, "code": "not_allowed"}, {**refusal, "code": "not_subscribed"})
+    second = viewer.hears({**refusal, "code": "not_allowed"})
+
+    assert first == []
+    assert second == [Refused("tag:t", "not_allowed", "no")]
+
+
+def test_another_token_is_shown_and_answered_with_another_welcome() -> None:
+    """Nothing is subscribed to again."""
+    viewer = Viewer()
+    viewer.hears(WELCOME)
+    viewer.says()
+    viewer.talk.authenticate("fresh")
+    said = viewer.says()
+    heard = viewer.hears({**WELCOME, "expiresAt": "2026-01-31T11:00:00.000Z"})
+
+    assert said == [{"type": "authenticate", "token": "fresh"}]
+    assert heard == [Welcomed("acme", "2026-01-31T11:00:00.000Z")]
+    assert viewer.says() == []
 
 
 def test_only_what_a_working_gateway_sends_counts_as_data() -> None:

@@ -18,15 +18,13 @@ from gateway.viewer.conversation import Refused, Subscription
 from gateway.viewer.endings import Pauses
 from gateway.viewer.following import SUBPROTOCOL, Event, State, StateChanged, follow
 from gateway.viewer.mirror import CaughtUp, Mirror, RunChanged
-from tests.gateway.serving import ServedGateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from websockets.asyncio.server import ServerConnection
 
-    from gateway.feeds import EnvironmentId
-    from tests.redis_server import RedisServer
+    from tests.gateway.serving import ServedGateway
 
 RUN = Subscription(feed=FeedId.run("run_1"))
 WELCOME = {"type": "welcome", "environment": "acme", "heartbeatSeconds": 15}
@@ -249,12 +247,6 @@ async def test_what_can_not_be_right_is_told_at_once(url: str, token: str) -> No
 
 
 # A real gateway.
-
-
-@pytest.fixture
-async def gateway(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[ServedGateway]:
-    async with ServedGateway(redis_server, environment, heartbeat_seconds=0.5) as gateway:
-        yield gateway
 
 
 async def test_through_restarts_of_the_gateway_every_status_is_told_in_order(gateway: ServedGateway) -> None:

@@ -274,7 +274,8 @@ def test_a_replacing_snapshot_says_what_is_gone_and_tells_nothing_twice(viewer: 
 
     told = [change.run.id for change in viewer.changes if isinstance(change, RunChanged)]
     assert told == ["run_3"]
-    assert [change for change in viewer.changes if isinstance(change, RunsGone)] == [RunsGone(FEED, ("run_1",))]
+    gone = [change for change in viewer.changes if isinstance(change, RunsGone)]
+    assert gone == [RunsGone(FEED, ("run_1",), lost=True)]
     assert viewer.changes[-1] == CaughtUp(FEED, truncated=False)
 
     viewer.changes.clear()

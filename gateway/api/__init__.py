@@ -1,0 +1,1 @@
+"""Plain HTTP requests: runs, batches, their metadata and tags, and the document that describes them (docs/http.md)."""

@@ -1,0 +1,397 @@
+"""A run's streams over HTTP: write chunks at once or as they come, read them as events or in pages (docs/http.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.api import access, idempotency
+from gateway.api.calls import Answer, Call, Operation, Parameter, Reply, json_answer
+from gateway.api.endpoint import Gone, mount, parse_json, read_body
+from gateway.api.forms import Field, Json, ListOf, Number, Object, Text, wrong
+from gateway.api.parts import RUN_PATH, STATUSES
+from gateway.changes import change
+from gateway.codec import encode_json, raw_json
+from gateway.cursors import Cursor
+from gateway.errors import (
+    BadInput,
+    NotFound,
+    OutOfTurn,
+    TooLarge,
+    TooManyChanges,
+    TooManyStreams,
+    UnsupportedMedia,
+)
+from gateway.feeds import MAX_ID_LENGTH, FeedId, check_id
+from gateway.store.appending import (
+    MAX_WRITER_LENGTH,
+    Append,
+    AppendOutcome,
+    append_command,
+    read_append,
+    whole_append,
+)
+from gateway.store.redis_keys import stream_state_key
+from gateway.transports.requests import Wish
+from gateway.transports.sse import EventsResponse
+from gateway.transports.streams import beginning
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from gateway.api.endpoint import ApiRoute
+    from gateway.store.appending import Appended
+    from gateway.transports.viewing import Services
+
+PATH: Final = "/v1/runs/{id}/streams/{key}"
+LINES_TYPE: Final = "application/x-ndjson"
+_EVENTS_TYPE: Final = "text/event-stream"
+_MOST_AT_ONCE: Final = 500
+_BYTES_AT_ONCE: Final = 256 * 1024
+_MOST_ON_A_PAGE: Final = 1000
+
+_KEY_PATH: Final = Parameter(
+    name="key",
+    form=Text(least=1, most=MAX_ID_LENGTH, check=lambda text: check_id("stream", text)),
+    description="The stream's key, percent-encoded: `log` is the run's log.",
+    required=True,
+)
+_WRITER: Final = Parameter(
+    name="writer",
+    form=Text(least=1, most=MAX_WRITER_LENGTH, pattern="^[A-Za-z0-9_-]+$", words="letters, digits, - and _"),
+    description="Who writes: chunks that this writer appended before are stored once.",
+)
+_FIRST: Final = Parameter(
+    name="first",
+    form=Number(least=0),
+    description="The number that the writer gives to the first chunk of this request, counting its own from 0.",
+)
+_CHUNKS: Final = Object(
+    {"chunks": Field(ListOf(Json(), least=1, most=10_000), "The chunks, in order: any JSON each.", required=True)},
+    name="NewChunks",
+    example={"chunks": ["Hello", ", world"]},
+)
+
+
+class _Writing:
+    """One request that appends: how far it came, for its answer."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._writer, self._first = _numbering(call)
+        self.count = 0
+        self.last: Appended | None = None
+
+    async def append(self, chunks: Sequence[bytes]) -> None:
+        """Store *chunks*, in pieces that hold nobody up."""
+        limit = self._call.services.settings.limits.chunk_bytes
+        for chunk in chunks:
+            if len(chunk) > limit:
+                raise TooLarge("a chunk", size=len(chunk), limit=limit)
+        piece: list[bytes] = []
+        size = 0
+        for chunk in chunks:
+            piece.append(chunk)
+            size += len(chunk)
+            if len(piece) == _MOST_AT_ONCE or size >= _BYTES_AT_ONCE:
+                await self._store(piece)
+                piece, size = [], 0
+        if piece:
+            await self._store(piece)
+
+    async def _store(self, chunks: list[bytes]) -> None:
+        call = self._call
+        run, stream = call.path["id"], call.path["key"]
+        writer = call.services.writer
+        first = self._first + self.count if self._writer else None
+        await self._keep_pace(len(chunks))
+        append = Append(run, stream, chunks, self._writer, first)
+        command = append_command(append, writer.of(call.environment))
+        self.last = appended = read_append(await writer.ask(command, whole_append))
+        call.services.counters.chunks_written[appended.outcome.value] += len(chunks)
+        match appended.outcome:
+            case AppendOutcome.MISSING:
+                raise NotFound(f"there is no run {run[:80]!r}")
+            case AppendOutcome.GAP:
+                raise OutOfTurn(following=appended.writer_next, first=first or 0)
+            case AppendOutcome.TOO_MANY_STREAMS:
+                raise TooManyStreams
+        if not appended.announced:
+            await writer.apply(call.environment, change(run, stream=stream))
+        self.count += len(chunks)
+
+    async def _keep_pace(self, count: int) -> None:
+        """Who has begun to write is slowed down to the rate that the environment may write at, and not refused."""
+        quotas, environment = self._call.services.quotas, self._call.environment
+        while True:
+            try:
+                quotas.check_changes(environment, count)
+                return
+            except TooManyChanges as error:
+                if self.count == 0:
+                    raise
+                await asyncio.sleep(error.retry_after_seconds or 0)
+
+    def answer(self) -> Answer:
+        message: dict[str, Any] = {"received": self.count}
+        if self.last is not None:
+            message["nextIndex"] = self.last.next_index
+            if self._writer:
+                message["writerNext"] = self.last.writer_next
+            message["cursor"] = str(Cursor(self.last.epoch, self.last.sequence))
+        return json_answer(200, message)
+
+
+def _numbering(call: Call) -> tuple[str, int]:
+    """Whose chunks these are, and the number of the first. An `Idempotency-Key` is a writer who writes once."""
+    key = idempotency.key_of(call.headers)
+    writer, first = call.query.get("writer"), call.query.get("first")
+    if key is not None and writer is not None:
+        raise wrong("writer", "says what the Idempotency-Key says; send one of the two")
+    if first is not None and writer is None:
+        raise wrong("first", "is the number of a writer's chunk; name the writer, too")
+    if key is not None:
+        return idempotency.letters_of(call.environment, "writer", call.path["id"], call.path["key"], key), 0
+    return writer or "", first or 0
+
+
+async def _append(call: Call) -> Answer:
+    writing = _Writing(call)
+    media = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media == LINES_TYPE:
+        if call.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise UnsupportedMedia("the body must come as it is, without Content-Encoding")
+        async for lines in _lines(call):
+            await writing.append(lines)
+    elif media == "application/json":
+        body = _CHUNKS.read(parse_json(await read_body(call)), "")
+        await writing.append([encode_json(chunk, what="a chunk") for chunk in body["chunks"]])
+    else:
+        raise UnsupportedMedia(f"the body must be application/json or {LINES_TYPE}, not {media[:80] or 'nothing'!r}")
+    return writing.answer()
+
+
+async def _lines(call: Call) -> AsyncIterator[list[bytes]]:
+    """
+    The body's lines as they come, each checked to be JSON.
+
+    Raises:
+        Gone: When the client left; what it had not ended with a newline is no line.
+        BadMessage: For a line that is not JSON; those before it have been given out.
+    """
+    limit = call.services.settings.limits.chunk_bytes
+    rest, number, more = b"", 0, True
+    while more:
+        message = await call.receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        more = message.get("more_body", False)
+        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
+        if not more and rest.strip():
+            whole.append(rest)
+        lines: list[bytes] = []
+        for line in whole:
+            number += 1
+            text = line.strip()
+            if not text:
+                continue
+            try:
+                lines.append(_checked(text))
+            except BadInput as error:
+                yield lines
+                error.field = f"line {number}"
+                raise
+        if len(rest) > limit:
+            raise TooLarge(f"line {number + 1}", size=len(rest), limit=limit)
+        if lines:
+            yield lines
+
+
+def _checked(text: bytes) -> bytes:
+    value = parse_json(text)
+    # As it was written, but for white space that would end a line of an event.
+    return encode_json(value, what="a chunk") if b"\r" in text else text
+
+
+async def _read(call: Call) -> Answer | None:
+    run, key = call.path["id"], call.path["key"]
+    cursor = _cursor(call)
+    wish = Wish(FeedId.stream(run, key), cursor=cursor, from_now=call.query.get("from") == "now")
+    wish = Wish(wish.feed, cursor=await beginning(call.services.store, call.environment, wish))
+    if _wants_page(call):
+        return await _page(call, wish.cursor)
+    await EventsResponse(call.services, [wish], call.admitted).send(call.scope, call.receive, call.send)
+    return None
+
+
+def _cursor(call: Call) -> Cursor | None:
+    text = call.headers.get("last-event-id") or call.query.get("after")
+    if text and "from" in call.query:
+        raise wrong("from", "says where to begin when there is no cursor; send one of the two")
+    return Cursor.parse(text) if text else None
+
+
+def _wants_page(call: Call) -> bool:
+    accepted = call.headers.get("accept", "")
+    return "application/json" in accepted and _EVENTS_TYPE not in accepted
+
+
+async def _page(call: Call, cursor: Cursor | None) -> Answer:
+    run, key = call.path["id"], call.path["key"]
+    store, environment = call.services.store, call.environment
+    place = await store.place(environment, FeedId.stream(run, key), limit=1, since=0)
+    keeps = cursor is not None and place.history.keeps(cursor) and cursor.sequence >= place.start
+    after = cursor.sequence if cursor is not None and keeps else 0
+    page = await store.read_stream(environment, run, key, after=after, limit=call.query.get("limit", _MOST_ON_A_PAGE))
+    if page.status is None:
+        raise NotFound(f"there is no run {run[:80]!r}")
+    chunks = [
+        {
+            "index": chunk.index,
+            "chunk": raw_json(chunk.text),
+            "cursor": str(Cursor(page.epoch, chunk.sequence)),
+        }
+        for chunk in page.chunks
+    ]
+    return json_answer(
+        200,
+        {
+            "chunks": chunks,
+            "firstIndex": page.first_index,
+            "nextIndex": page.next_index,
+            "next": str(Cursor(page.epoch, page.end)),
+            "complete": page.complete,
+            "replaces": not keeps,
+            "status": page.status,
+        },
+    )
+
+
+async def _probe(call: Call) -> Answer:
+    run, key, writer = call.path["id"], call.path["key"], call.query.get("writer", "")
+    state = stream_state_key(call.environment, run, key)
+    following, of_writer = await call.services.writer.ask(("HMGET", state, "next", f"writer:{writer}"))
+    headers = [("runcast-next-index", (following or b"0").decode())]
+    if writer:
+        headers.append(("runcast-writer-next", (of_writer or b"0").decode()))
+    return Answer(200, b"", tuple(headers))
+
+
+_CURSOR_SCHEMA: Final = {"type": "string", "description": "A place in the stream, to go on from."}
+_APPEND: Final = Operation(
+    id="appendToStream",
+    method="POST",
+    summary="Append chunks to a stream",
+    description="One or many chunks as JSON, or one a line as they come (`application/x-ndjson`): each line is stored, "
+    "and told to readers, when it is there. With `writer` and `first`, or an `Idempotency-Key`, chunks that are sent "
+    "again are stored once: after a cut ask `HEAD` where the writer is, and go on from there.",
+    tag="streams",
+    scopes="`write:runs`, `write:runs:ID`, or `write:` of the run's task, a tag or the batch",
+    allow=access.may_write_run,
+    handle=_append,
+    path=(RUN_PATH, _KEY_PATH),
+    query=(_WRITER, _FIRST),
+    takes_key=True,
+    raw=True,
+    body_types={"application/json": _CHUNKS.schema, LINES_TYPE: {"type": "string"}},
+    replies=(
+        Reply(
+            status=200,
+            description="All of them are in the stream.",
+            schema={
+                "type": "object",
+                "properties": {
+                    "received": {"type": "integer", "description": "Chunks of this request, new or known."},
+                    "nextIndex": {
+                        "type": "integer",
+                        "description": "The index that the stream's next chunk will have.",
+                    },
+                    "writerNext": {"type": "integer", "description": "The number of the writer's next chunk."},
+                    "cursor": _CURSOR_SCHEMA,
+                },
+                "required": ["received"],
+            },
+        ),
+    ),
+    errors=(NotFound, OutOfTurn, TooManyStreams, UnsupportedMedia, TooLarge),
+)
+_READ: Final = Operation(
+    id="readStream",
+    method="GET",
+    summary="Read a stream",
+    description="As Server-Sent Events: everything from the start, from a cursor (`after`, or `Last-Event-ID`), or "
+    "from now; then each chunk as it comes. Ends when the run has ended and everything is read. With `Accept: "
+    "application/json` one page of what is there. The run need not exist yet, for events.",
+    tag="streams",
+    scopes="As for the run's feed: `read:runs`, `read:runs:ID`, or `read:` of the run's task, a tag or the batch",
+    allow=access.may_read_run,
+    handle=_read,
+    token_in_query=True,
+    path=(RUN_PATH, _KEY_PATH),
+    query=(
+        Parameter(name="after", form=Text(least=1, most=64), description="A cursor: read what comes after it."),
+        Parameter(name="from", form=Text(choices=("start", "now")), description="Without a cursor: where to begin."),
+        Parameter(name="limit", form=Number(least=1, most=_MOST_ON_A_PAGE), description="Of a page: the most chunks."),
+    ),
+    raw=True,
+    replies=(
+        Reply(
+            status=200,
+            description="Events `begin`, `chunk`, `heartbeat`, `end` (docs/protocol.md, “Streams”).",
+            schema={"type": "string"},
+            media_type=_EVENTS_TYPE,
+        ),
+        Reply(
+            status=200,
+            description="A page: `complete` says whether that is all there is by now.",
+            schema={
+                "type": "object",
+                "properties": {
+                    "chunks": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"index": {"type": "integer"}, "chunk": {}, "cursor": _CURSOR_SCHEMA},
+                            "required": ["index", "chunk", "cursor"],
+                        },
+                    },
+                    "firstIndex": {"type": "integer", "description": "Later than 0 when the oldest were removed."},
+                    "nextIndex": {"type": "integer"},
+                    "next": _CURSOR_SCHEMA,
+                    "complete": {"type": "boolean"},
+                    "replaces": {"type": "boolean", "description": "Whether it begins anew: the cursor did not hold."},
+                    "status": {"type": "string", "enum": list(STATUSES), "description": "Of the run."},
+                },
+                "required": ["chunks", "firstIndex", "nextIndex", "next", "complete", "replaces", "status"],
+            },
+        ),
+        Reply(status=204, description="The reader has seen the end."),
+    ),
+    errors=(NotFound,),
+)
+_PROBE: Final = Operation(
+    id="probeStream",
+    method="HEAD",
+    summary="Where a writer goes on",
+    tag="streams",
+    scopes="As for appending",
+    allow=access.may_write_run,
+    handle=_probe,
+    path=(RUN_PATH, _KEY_PATH),
+    query=(_WRITER,),
+    replies=(
+        Reply(
+            status=200,
+            description="Where the stream and the writer are.",
+            headers={
+                "Runcast-Next-Index": "The index that the stream's next chunk will have.",
+                "Runcast-Writer-Next": "The number of the writer's next chunk, if a writer was named.",
+            },
+        ),
+    ),
+)
+
+
+def routes(services: Services) -> list[ApiRoute]:
+    """Everything about one stream of a run."""
+    return mount(services, [(PATH, _APPEND), (PATH, _READ), (PATH, _PROBE)])

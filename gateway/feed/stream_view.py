@@ -1,0 +1,89 @@
+"""How a stream is shown: its chunks, each with its index, from the begin to the end of its run. Does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.codec import AppendEvent, encode_message, public_status, raw_json
+from gateway.cursors import Cursor
+from gateway.feed.view import Message
+from gateway.runs import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.codec import Chunk, Event
+    from gateway.feeds import FeedId
+    from gateway.runs import Status
+    from gateway.store.redis_store import StreamPage
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """
+    One stream of a run, the same for all who follow it (docs/protocol.md, "Streams").
+
+    Its channel brings the appends to all streams of the run, and that the run ended, or goes on.
+    """
+
+    feed: FeedId
+    since: int = 0
+    limit: int = 0
+    columns: tuple[str, ...] = ()
+    shows_metadata: bool = False
+
+    def hiding(self, hidden: frozenset[str]) -> StreamView:
+        return self
+
+    def admits(self, event: Event | AppendEvent) -> bool:
+        return not isinstance(event, AppendEvent) or event.stream == self.feed.names[1]
+
+    def lacks(self, event: Event | AppendEvent) -> bool:
+        return isinstance(event, AppendEvent) and event.left_out
+
+    def is_partial(self, event: Event | AppendEvent) -> bool:
+        return False
+
+    def messages(self, event: Event | AppendEvent, cursor: str) -> list[Message]:
+        if isinstance(event, AppendEvent):
+            return [self._chunk(chunk, event.epoch, self._body(chunk)) for chunk in event.chunks]
+        transition = event.transition
+        if transition is None or public_status(transition.status) not in FINAL:
+            return []
+        return [self._end(public_status(transition.status), transition.attempt, cursor)]
+
+    def entries(self, page: StreamPage) -> list[Chunk]:
+        return page.chunks
+
+    def show(self, chunk: Chunk) -> tuple[Chunk, dict[str, Any]]:
+        return chunk, self._body(chunk)
+
+    def page(
+        self, page: StreamPage, shown: Sequence[tuple[Chunk, dict[str, Any]]], *, replaces: bool, truncated: bool
+    ) -> list[Message]:
+        told = [self._chunk(chunk, page.epoch, body) for chunk, body in shown]
+        if not replaces:
+            return told
+        # What this reader may have had before is void, or there was nothing. Its cursor stands before the first chunk.
+        before = shown[0][0].sequence - 1 if shown else page.end
+        begin = {"type": "begin", "feed": str(self.feed), "firstIndex": page.first_index}
+        return [self._message("begin", begin, Cursor(page.epoch, before)), *told]
+
+    def end_at(self, page: StreamPage) -> Message | None:
+        if page.status is None or page.status not in FINAL:
+            return None
+        return self._end(page.status, page.attempt, str(Cursor(page.epoch, page.end)))
+
+    def _body(self, chunk: Chunk) -> dict[str, Any]:
+        return {"type": "chunk", "feed": str(self.feed), "index": chunk.index, "chunk": raw_json(chunk.text)}
+
+    def _chunk(self, chunk: Chunk, epoch: str, body: dict[str, Any]) -> Message:
+        return self._message("chunk", body, Cursor(epoch, chunk.sequence))
+
+    def _message(self, kind: str, body: dict[str, Any], at: Cursor) -> Message:
+        return Message(kind, encode_message({**body, "cursor": str(at)}), str(at))
+
+    def _end(self, status: Status, attempt: int, cursor: str) -> Message:
+        body = encode_message({"type": "end", "feed": str(self.feed), "status": status, "cursor": cursor})
+        return Message("end", body, cursor, attempt)

@@ -1,0 +1,1 @@
+"""How a gateway is watched from outside: what it has counted, read from every room and shown at `/metrics`."""

@@ -1,0 +1,106 @@
+"""
+Appends to streams ↔ the words of `append_chunks.lua`. No client is used here: whoever has one sends the command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.store.redis_keys import (
+    history_key,
+    prefix,
+    run_key,
+    script,
+    stream_key,
+    stream_state_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.store.writing import ChangeWriter, Command
+
+SCRIPT: Final = "append_chunks"
+#: Chunks that together are larger are published without their values: readers fetch them with one shared read.
+LARGE_APPEND_BYTES: Final = 64 * 1024
+#: The longest name that a writer may have.
+MAX_WRITER_LENGTH: Final = 64
+
+
+class AppendOutcome(StrEnum):
+    """What became of an append."""
+
+    APPENDED = "appended"
+    MISSING = "missing"  # there is no such run
+    GAP = "gap"  # the writer's chunks before these have not been appended
+    TOO_MANY_STREAMS = "too_many_streams"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of an append, and where the stream and the writer stand now."""
+
+    outcome: AppendOutcome
+    epoch: str
+    #: The number of the last chunk of this append; of the environment's newest change when nothing was stored.
+    sequence: int
+    #: The index that the next chunk of the stream will have.
+    next_index: int
+    #: The number that the writer's next chunk will have.
+    writer_next: int
+    #: Whether the run's row names the stream. If not, say so: `change(run, stream=key)`.
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """
+    Chunks for the end of a stream.
+
+    With a *writer* (up to 64 characters) and the number that it gives to the first chunk, counting its own from 0, the
+    same chunks can be appended again and are stored once.
+    """
+
+    run: str
+    stream: str
+    chunks: Sequence[bytes]
+    writer: str = ""
+    first: int | None = None
+
+
+def append_command(append: Append, writer: ChangeWriter) -> Command:
+    """The command for a server that knows the script; `whole_append` makes the one that brings the text along."""
+    environment = writer.environment
+    keys = (
+        history_key(environment),
+        run_key(environment, append.run),
+        stream_key(environment, append.run, append.stream),
+        stream_state_key(environment, append.run, append.stream),
+    )
+    return (
+        *("EVALSHA", script(SCRIPT).sha1, len(keys), *keys),
+        *(prefix(environment), writer.publish, append.run, append.stream),
+        *(writer.retention.unfinished_ms, writer.retention.streams_ms, writer.limits.stream_bytes, LARGE_APPEND_BYTES),
+        *(append.writer, "" if append.first is None else append.first),
+        *append.chunks,
+    )
+
+
+def whole_append(command: Command) -> Command:
+    """A command made by `append_command`, with the script's text instead of its digest."""
+    return ("EVAL", script(SCRIPT).text, *command[2:])
+
+
+def read_append(reply: Any) -> Appended:
+    """
+    What the script returned, from a client that decodes responses or one that does not.
+
+    Raises:
+        ValueError: When it is not the script's answer.
+    """
+    outcome, epoch, sequence, index, expected, announced = (
+        part.decode() if isinstance(part, bytes) else str(part) for part in reply
+    )
+    return Appended(AppendOutcome(outcome), epoch, int(sequence), int(index), int(expected), announced == "1")

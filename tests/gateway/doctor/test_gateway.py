@@ -1,0 +1,211 @@
+"""A gateway and the way to it: each fault that is planted there is found, and nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.doctor.examination import Place, Wishes, examine_gateway
+from gateway.doctor.findings import Finding, Severity
+from gateway.doctor.gateway_checks import check_gateway
+from gateway.doctor.http import Target
+from gateway.doctor.lines import BUFFERING, COMPRESSION, IDLE, LONG_HEADERS, UPGRADE
+from gateway.transports.origins import Origins
+from tests.gateway.serving import ServedGateway
+from tests.nginx import RIGHT, running_nginx
+from tests.redis_server import binaries, free_port, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.feeds import EnvironmentId
+    from tests.redis_server import RedisServer
+
+APP = "https://app.example.com"
+#: Half a second is long for what is on this machine and not held back.
+PATIENCE = 0.7
+#: A place of its own for event streams, in which nginx does what it does by itself.
+EVENTS = "location /v1/events { proxy_pass http://127.0.0.1:TARGET; "
+
+
+@pytest.fixture
+async def gateway(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[ServedGateway]:
+    async with ServedGateway(redis_server, environment, heartbeat_seconds=0.3, origins=Origins.parse(APP)) as gateway:
+        yield gateway
+
+
+class Doctor:
+    """Somebody beside a gateway, with its keys and its Redis."""
+
+    def __init__(self, gateway: ServedGateway, **environ: str) -> None:
+        keys = {"RUNCAST_SECRET_KEY": gateway.secret, "RUNCAST_ENVIRONMENT": gateway.keys.environment}
+        self.place = Place(environ=keys | environ, redis_url=gateway.settings.redis_url)
+
+    async def examines(self, port: int, **wishes: Any) -> list[Finding]:
+        """Everything that is found at *port*."""
+        found: list[Finding] = []
+        given: dict[str, Any] = {"patience": PATIENCE, "idle": 0.6} | wishes
+        await examine_gateway(f"http://127.0.0.1:{port}", self.place, Wishes(**given), found.extend)
+        return found
+
+
+def wrong(found: list[Finding]) -> dict[str, Finding]:
+    """By their checks."""
+    return {finding.check: finding for finding in found if finding.severity > Severity.NOTE}
+
+
+async def test_nothing_is_wrong_with_a_gateway_that_is_reached_directly(gateway: ServedGateway) -> None:
+    found = await Doctor(gateway).examines(gateway.settings.port, origins=[APP], publish=True)
+
+    assert wrong(found) == {}
+    assert {finding.check for finding in found} >= {
+        *("gateway.reachable", "gateway.http", "gateway.clock", "gateway.ready", "gateway.headers", "gateway.origin"),
+        *("gateway.buffering", "gateway.idle", "gateway.upgrade", "gateway.same_redis", "gateway.publishing"),
+    }
+
+
+async def test_nothing_is_wrong_behind_an_nginx_that_is_set_right(gateway: ServedGateway, tmp_path: Path) -> None:
+    with running_nginx(tmp_path, gateway.settings.port) as port:
+        assert wrong(await Doctor(gateway).examines(port, origins=[APP], publish=True)) == {}
+
+
+@pytest.mark.parametrize(
+    ("location", "server", "check", "lines"),
+    [
+        # As nginx is by itself, when it is told to ignore that the gateway asks it not to buffer.
+        (RIGHT, f"{EVENTS} proxy_ignore_headers X-Accel-Buffering; }}", "gateway.buffering", BUFFERING),
+        (f"{RIGHT} gzip on; gzip_types text/event-stream;", "", "gateway.compression", COMPRESSION),
+        ("proxy_read_timeout 1h;", "", "gateway.upgrade", UPGRADE),
+        (RIGHT.replace("1h", "1s"), "", "gateway.idle", IDLE),
+    ],
+)
+async def test_each_fault_of_nginx_is_found(
+    redis_server: RedisServer,
+    environment: EnvironmentId,
+    tmp_path: Path,
+    location: str,
+    server: str,
+    check: str,
+    lines: tuple[str, ...],
+) -> None:
+    """With the lines to change, and without blaming anything else."""
+    idle = 1.6 if check == "gateway.idle" else 0.1
+    async with ServedGateway(redis_server, environment, heartbeat_seconds=60) as gateway:
+        server = server.replace("TARGET", str(gateway.settings.port))
+        with running_nginx(tmp_path, gateway.settings.port, location, server=server) as port:
+            found = wrong(await Doctor(gateway).examines(port, idle=idle))
+
+    assert set(found) == {check}
+    assert found[check].severity is Severity.ERROR
+    assert found[check].change == lines
+
+
+async def test_short_header_buffers_are_found(gateway: ServedGateway, tmp_path: Path) -> None:
+    with running_nginx(tmp_path, gateway.settings.port, server="large_client_header_buffers 4 4k;") as port:
+        found = wrong(await Doctor(gateway).examines(port, idle=0.1))
+
+    assert set(found) == {"gateway.headers"}
+    assert found["gateway.headers"].change == LONG_HEADERS
+
+
+async def test_an_origin_that_is_not_allowed_is_found(gateway: ServedGateway) -> None:
+    other = "https://other.example.com"
+    found = wrong(await Doctor(gateway).examines(gateway.settings.port, origins=[APP, other], idle=0.1))
+
+    assert set(found) == {"gateway.origin"}
+    assert found["gateway.origin"].change[0].startswith(f"RUNCAST_ALLOWED_ORIGINS={other} ")
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        (f"{RIGHT} add_header Access-Control-Allow-Origin {APP} always;", "comes 2 times"),
+        (f"{RIGHT} proxy_hide_header Access-Control-Allow-Origin;", "answered by somebody else"),
+        (f"{RIGHT} if ($request_method = OPTIONS) {{ return 204; }}", "answered by somebody else"),
+    ],
+)
+async def test_a_proxy_that_meddles_with_origins_is_found(
+    gateway: ServedGateway, tmp_path: Path, location: str, words: str
+) -> None:
+    with running_nginx(tmp_path, gateway.settings.port, location) as port:
+        found = wrong(await Doctor(gateway).examines(port, origins=[APP], idle=0.1))
+
+    assert set(found) == {"gateway.origin"}
+    assert words in found["gateway.origin"].says
+
+
+@pytest.mark.parametrize(("hours", "word"), [(1, "behind"), (-1, "ahead of")])
+async def test_a_clock_that_is_wrong_is_found(gateway: ServedGateway, hours: int, word: str) -> None:
+    target = Target.parse(gateway.url)
+    found = wrong(await check_gateway(target, patience=PATIENCE, now=lambda: time.time() + hours * 3600))
+
+    assert set(found) == {"gateway.clock"}
+    assert f"{word} ours" in found["gateway.clock"].says
+    assert found["gateway.clock"].severity is Severity.ERROR
+
+
+async def test_other_keys_than_those_of_the_gateway_are_found(gateway: ServedGateway) -> None:
+    """Once, though every transport is refused."""
+    doctor = Doctor(gateway, RUNCAST_SECRET_KEY="another-secret-key-of-forty-characters--")
+
+    found = await doctor.examines(gateway.settings.port)
+
+    assert set(wrong(found)) == {"gateway.token"}
+    assert sum(finding.check == "gateway.token" for finding in found) == 1
+    assert "token_invalid" in wrong(found)["gateway.token"].says
+
+
+async def test_a_token_of_ones_own_is_used_for_what_it_allows(gateway: ServedGateway) -> None:
+    """RUNCAST_TOKEN as a viewer has it: it need not allow everything."""
+    token = gateway.token(["read:tags:user:7"])
+
+    assert wrong(await Doctor(gateway, RUNCAST_TOKEN=token).examines(gateway.settings.port)) == {}
+
+
+async def test_a_token_that_expired_is_found(gateway: ServedGateway) -> None:
+    token = gateway.token(["read:runs"], expires=time.time() - 60, now=time.time() - 120)
+
+    found = wrong(await Doctor(gateway, RUNCAST_TOKEN=token).examines(gateway.settings.port))
+
+    assert "token_expired" in found["gateway.token"].says
+
+
+async def test_another_redis_than_the_gateways_is_found(
+    gateway: ServedGateway, tmp_path: Path, environment: EnvironmentId
+) -> None:
+    """Workers that publish there would be seen by nobody."""
+    with running_server(tmp_path, binaries()["valkey"]) as other:
+        doctor = Doctor(gateway)
+        doctor.place = Place(environ=doctor.place.environ, redis_url=other.url)
+        found = wrong(await doctor.examines(gateway.settings.port, publish=True))
+
+    assert set(found) == {"gateway.same_redis", "gateway.publishing"}
+
+
+async def test_a_gateway_that_lost_its_redis_is_found(tmp_path: Path, environment: EnvironmentId) -> None:
+    """As /readyz says it, with the line."""
+    with running_server(tmp_path, binaries()["valkey"]) as server:
+        async with ServedGateway(server, environment, heartbeat_seconds=0.3) as gateway:
+            server.stop(kill=True)
+            async with asyncio.timeout(10):
+                while gateway._hub.hears:
+                    await asyncio.sleep(0.02)
+            found = wrong(await Doctor(gateway).examines(gateway.settings.port))
+
+    assert found["gateway.ready"].severity is Severity.ERROR
+    assert "Redis does not answer" in found["gateway.ready"].says
+    assert found["gateway.ready"].change[0].startswith("RUNCAST_REDIS_URL=")
+    assert "gateway.stale" in found
+
+
+async def test_nobody_there_and_somebody_else_there_are_found(gateway: ServedGateway, tmp_path: Path) -> None:
+    nobody = wrong(await Doctor(gateway).examines(free_port()))
+    with running_nginx(tmp_path, gateway.settings.port, "return 200 hello;") as port:
+        somebody = wrong(await Doctor(gateway).examines(port))
+
+    assert "can't be reached" in nobody["gateway.reachable"].says
+    assert "/livez answers 200" in somebody["gateway.reachable"].says
