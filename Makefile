@@ -19,9 +19,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# Most tests wait for something most of the time, so that three at once suit two cores. A file's tests stay together.
 unit: $(STAMP)
 	scripts/system-packages chromium redis node nginx caddy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Deliveries, latency and memory beside a plain Starlette gateway, in one run of a few minutes.
 bench: $(STAMP)

@@ -29,6 +29,7 @@ Each has a `code` for machines, its facts as attributes, and a sentence as its t
 question: does it help to come back with a new token? No text ever holds a token or a secret.
 """
 
+import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -39,6 +40,11 @@ SHOWN_CHARACTERS = 80
 def shown(text: str) -> str:
     """*text* in quotes, shortened, with everything but plain ASCII escaped."""
     return ascii(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
+
+
+def _moment(seconds: float) -> str:
+    """A moment in unix seconds, none beyond the year 9999, as RFC 3339."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 class AuthError(Exception):
@@ -143,7 +149,7 @@ class ExpiryPassed(AuthError):
         self.expires_at, self.now = expires_at, now
 
     def __str__(self) -> str:
-        return f"the token would end at {self.expires_at} (unix seconds), but it is {int(self.now)} already"
+        return f"the token would end at {_moment(self.expires_at)}, but it is {_moment(self.now)} already"
 
 
 class TokenError(AuthError):
@@ -268,7 +274,7 @@ class NotYetValid(TokenError):
         self.not_before = not_before
 
     def __str__(self) -> str:
-        return f"the token is not valid before {self.not_before} (unix seconds)"
+        return f"the token is not valid before {_moment(self.not_before)}"
 
 
 class TokenExpired(TokenError):
@@ -281,7 +287,7 @@ class TokenExpired(TokenError):
         self.expired_at = expired_at
 
     def __str__(self) -> str:
-        return f"the token expired at {self.expired_at} (unix seconds)"
+        return f"the token expired at {_moment(self.expired_at)}"
 
 
 class TokenRevoked(TokenError):

@@ -1,5 +1,7 @@
 """A job in your own code: it says what happens to it."""
 
+import time
+
 from gateway import Publisher
 
 publisher = Publisher()
@@ -9,6 +11,7 @@ def export(customer: str) -> None:
     with publisher.running("export", tags=[f"customer:{customer}"]) as run:
         print(run.id)
         for row in range(1, 1001):
+            time.sleep(0.003)  # the work
             run.progress(row, 1000, "writing rows")
         run.complete({"rows": 1000})
 

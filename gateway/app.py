@@ -143,11 +143,10 @@ def _api(services: Services) -> list[ApiRoute]:
 
 def _hide_secrets(settings: Settings, keyring: Keyring) -> None:
     """No log line may have one in it, whatever it looks like."""
-    for environment in keyring.environments:
-        keys = keyring.keys_of(environment)
-        hide_secrets(key.secret for key in (keys.current, *keys.previous))
+    known = [keyring.keys_of(environment) for environment in keyring.environments]
+    secrets = {key.secret for keys in known for key in (keys.current, *keys.previous)}
     password = urlsplit(settings.redis_url).password
-    hide_secrets({password, unquote(password)} if password else ())
+    hide_secrets(secrets | ({password, unquote(password)} if password else set()))
 
 
 def _watching(services: Services, monitor: Monitor, *, beside: bool) -> list[Route]:

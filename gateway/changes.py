@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Ignored wherever metadata is written: in a JavaScript client it would reach the object's prototype (section 5.2).
 UNSAFE_KEY: Final = "__proto__"
 
-_LIMITED: Final = {"payload": "payload_bytes", "output": "output_bytes"}
+_LIMITED: Final = {"payload": "payload_bytes", "output": "output_bytes", "context": "metadata_bytes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def change(
 
     Raises:
         BadChange: Saying what is wrong and what would be right.
-        TooLarge: When payload, output or metadata is over its limit.
+        TooLarge: When payload, output, context or metadata is over its limit.
         BadFeed: When an id or tag can't be one.
     """
     limits = limits or Limits()
@@ -229,16 +229,17 @@ def _encode(values: Mapping[str, Any], limits: Limits, *, fixed: frozenset[str] 
 
 
 def _encode_metadata(values: Mapping[str, Any], limits: Limits) -> dict[str, bytes]:
-    encoded = {}
+    encoded, size = {}, 0
     for key, value in values.items():
         if not isinstance(key, str):
             raise BadChange(f"a metadata key is text, not {key!r}")
         encode_json(key, what="a metadata key")
         if key != UNSAFE_KEY:
             encoded[key] = encode_json(value, what=f"metadata {key[:80]!r}")
-    size = sum(len(key.encode()) + len(text) + 4 for key, text in encoded.items())
-    if size > limits.metadata_bytes:
-        raise TooLarge("metadata", size=size, limit=limits.metadata_bytes)
+            size += len(key.encode()) + len(encoded[key]) + 4
+        if size > limits.metadata_bytes:  # now, not after all of a million keys
+            whole = len(encode_json(values, what="metadata"))
+            raise TooLarge("metadata", size=max(size, whole), limit=limits.metadata_bytes)
     return encoded
 
 

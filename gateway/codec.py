@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
@@ -109,6 +109,8 @@ class Event:
     transition: Transition | None
     #: Tags that the run did not carry before.
     added: frozenset[str]
+    #: As of an append; a change has nothing large, since that is left out.
+    size: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,11 @@ class AppendEvent:
     #: When they were put there (ms since 1970, by Redis's clock).
     appended: int
     transition: None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its chunks."""
+        return sum(len(chunk.text) for chunk in self.chunks)
 
 
 def decode_event(raw: bytes) -> Event | AppendEvent:

@@ -157,9 +157,14 @@ def native(operations: Sequence[Operation]) -> list[Triple] | None:
     return triples
 
 
-def computed(before: Mapping[str, Any], operations: Sequence[Operation]) -> list[Triple]:
-    """What turns the document *before* into the one after *operations*: one set or delete per changed key."""
-    after = apply_operations(before, operations)
+def computed(before: Mapping[str, Any], operations: Sequence[Operation], *, most: float = math.inf) -> list[Triple]:
+    """
+    What turns the document *before* into the one after *operations*: one set or delete per changed key.
+
+    Raises:
+        BadChange: As `apply_operations`.
+    """
+    after = apply_operations(before, operations, most=most)
     gone: list[Triple] = [("delete", key, b"") for key in before if key not in after]
     changed = (key for key in after if key not in before or not equal(before[key], after[key]))
     return gone + [_set(key, after[key]) for key in changed]
@@ -173,51 +178,108 @@ def _encode(key: str, value: Any) -> bytes:
     return encode_json(value, what=f"metadata {key[:80]!r}")
 
 
-def apply_operations(document: Mapping[str, Any], operations: Iterable[Operation]) -> dict[str, Any]:
+#: Bytes that are written, entries that are compared, and entries that are copied, for an effort of one.
+_WRITTEN, _COMPARED, _COPIED = 64, 8, 1000
+
+
+class _Effort:
+    """
+    What may still be spent on operations: a few bytes with wildcards may otherwise mean minutes, and gigabytes.
+
+    One is what it takes to change one place, some microseconds.
+    """
+
+    __slots__ = ("_left", "_value")
+
+    def __init__(self, most: float) -> None:
+        self._left = most
+        #: What the value of an operation takes wherever it is put.
+        self._value = 0.0
+
+    def begin(self, operation: Operation) -> None:
+        if self._left < math.inf and isinstance(operation.value, (str, list, dict)):
+            self._value = len(_encode(operation.key, operation.value)) / _WRITTEN
+        else:
+            self._value = 0.0
+
+    def change(self, before: Any, operation: Operation) -> None:
+        """*before* is to be changed by the operation."""
+        if not isinstance(before, list):
+            self.spend(1 + self._value)
+        elif operation.operator is Operator.REMOVE:
+            self.spend(1 + len(before) * (1 / _COMPARED + self._value))
+        else:
+            self.spend(1 + len(before) / _COPIED + self._value)
+
+    def spend(self, effort: float) -> None:
+        """
+        Raises:
+            BadChange: When there is not so much left.
+        """
+        self._left -= effort
+        if self._left < 0:
+            raise BadChange("these metadata operations reach too many places at once; send them in several parts")
+
+
+def apply_operations(
+    document: Mapping[str, Any], operations: Iterable[Operation], *, most: float = math.inf
+) -> dict[str, Any]:
     """
     The document after *operations*, in order; *document* stays as it is.
 
     An operation that does not fit what it finds (a path whose parent is missing, say) does nothing. So does one on an
     unsafe key.
+
+    Args:
+        most: Places that may be changed, about, for somebody who is not trusted to ask for few.
+
+    Raises:
+        BadChange: When it would be more.
     """
+    effort = _Effort(most)
     after = deepcopy(dict(document))
     for operation in operations:
+        effort.begin(operation)
         if operation.operator is Operator.UPDATE:
             after = {key: deepcopy(value) for key, value in operation.value.items() if key != UNSAFE_KEY}
         elif operation.operator is Operator.DELETE:
             after.pop(operation.key, None)  # a literal key only: no path is ever one
         elif operation.key.startswith(PATH):
-            _apply_to_path(after, operation)
+            _apply_to_path(after, operation, effort)
         elif operation.key != UNSAFE_KEY:
-            _apply_to_child(after, operation.key, operation, is_path=False)
+            _apply_to_child(after, operation.key, operation, effort, is_path=False)
     return after
 
 
-def _apply_to_path(document: dict[str, Any], operation: Operation) -> None:
+def _apply_to_path(document: dict[str, Any], operation: Operation, effort: _Effort) -> None:
     *parents, last = operation.key[len(PATH) :].split(".")
     if not _UNSAFE_SEGMENTS.isdisjoint((*parents, last)):
         return
     containers: list[Any] = [document]
     for segment in parents:
         containers = [child for container in containers for child in _children(container, segment)]
+        effort.spend(len(containers) / _COMPARED)
     for container in containers:
         for key in list(_keys(container)) if last == "*" else [last]:
-            _apply_to_child(container, key, operation, is_path=True)
+            _apply_to_child(container, key, operation, effort, is_path=True)
 
 
 _MISSING: Final = object()
 
 
-def _apply_to_child(container: Any, key: str | int, operation: Operation, *, is_path: bool) -> None:
+def _apply_to_child(container: Any, key: str | int, operation: Operation, effort: _Effort, *, is_path: bool) -> None:
     place = _place(container, key)
     if place is None:
         return
     before = _get(container, place)
+    effort.change(before, operation)
     after = _changed(before, operation, is_path=is_path)
     if after is _MISSING:
         return
     if isinstance(container, list):
-        container.extend([None] * (int(place) + 1 - len(container)))
+        longer = max(0, int(place) + 1 - len(container))
+        effort.spend(longer / _WRITTEN)
+        container.extend([None] * longer)
     container[place] = after
 
 

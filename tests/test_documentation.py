@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 import auth
 from gateway import errors
-from gateway.store.redis_keys import metadata_key, run_key
+from gateway.store.redis_keys import metadata_key, run_key, stream_key
 from gateway.transports import refusals
 from tests.gateway.serving import ServedGateway
 
@@ -34,17 +34,19 @@ def read(name: str) -> str:
 
 
 def shown_files() -> list[tuple[str, str]]:
-    """Each file that the README shows, with what it shows of it."""
-    return re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", read("README.md"), re.DOTALL)
+    """Each example that the README or a page shows, with what it shows of it."""
+    pages = [read("README.md"), *(read(f"docs/{path.name}") for path in sorted((ROOT / "docs").glob("*.md")))]
+    pattern = r"<!-- (examples/\S+) -->\n```\w+\n(.*?)```"
+    return [shown for page in pages for shown in re.findall(pattern, page, re.DOTALL)]
 
 
 @pytest.mark.parametrize(("name", "text"), shown_files())
-def test_the_readme_shows_the_examples_as_they_are(name: str, text: str) -> None:
-    """Whoever copies code from the README copies code that these tests run."""
+def test_pages_show_the_examples_as_they_are(name: str, text: str) -> None:
+    """Whoever copies code from a page copies code that these tests run."""
     assert read(name) == text
 
 
-def test_the_readme_shows_every_example() -> None:
+def test_every_example_is_shown() -> None:
     """No example is left to rot unseen."""
     assert {name for name, _ in shown_files()} == {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
 
@@ -63,7 +65,7 @@ def test_the_job_of_the_readme_completes(redis_server: RedisServer, environment:
     assert (progress["current"], progress["percent"]) == (1000, 100)
 
 
-def test_the_celery_app_of_the_readme_tells_its_progress(redis_server: RedisServer, environment: EnvironmentId) -> None:
+def test_the_celery_app_of_the_docs_tells_its_progress(redis_server: RedisServer, environment: EnvironmentId) -> None:
     """One line, and a task's runs are there: status, output and the progress that it gave Celery."""
     script = (
         "from examples.celery_app import app, resize\n"
@@ -82,7 +84,7 @@ def test_the_celery_app_of_the_readme_tells_its_progress(redis_server: RedisServ
     assert (progress["current"], progress["total"]) == (2, 2)
 
 
-def test_the_token_endpoint_of_the_readme_signs_tokens_that_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_endpoint_of_the_docs_signs_tokens_that_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it hands out allows the customer's tag, and nothing else."""
     monkeypatch.setenv("RUNCAST_SECRET_KEY", SECRET)
     endpoint = importlib.import_module("examples.token_endpoint")
@@ -93,7 +95,7 @@ def test_the_token_endpoint_of_the_readme_signs_tokens_that_hold(monkeypatch: py
     assert not grant.allows("read", [auth.Resource("tags", "customer:8")])
 
 
-async def test_the_viewer_of_the_readme_tells_a_run_until_its_end(
+async def test_the_viewer_of_the_docs_tells_a_run_until_its_end(
     redis_server: RedisServer, environment: EnvironmentId
 ) -> None:
     """The example follows a run of a real gateway, and ends with it."""
@@ -106,6 +108,19 @@ async def test_the_viewer_of_the_readme_tells_a_run_until_its_end(
             subprocess.run, command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
         )
     assert viewer.stdout.startswith("COMPLETED {'current': 3, 'total': 10")
+
+
+def test_the_streaming_job_of_the_docs_writes_its_tokens(redis_server: RedisServer, environment: EnvironmentId) -> None:
+    """Each word is a chunk, and the stream is whole when the run has ended."""
+    environ = {**os.environ, "RUNCAST_REDIS_URL": redis_server.url, "RUNCAST_ENVIRONMENT": environment}
+    job = subprocess.run(
+        [sys.executable, "examples/stream_tokens.py"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    run = job.stdout.strip()
+    with redis_server.client() as client:
+        assert client.hget(run_key(environment, run), "status") == '"COMPLETED_SUCCESSFULLY"'
+        assert client.xlen(stream_key(environment, run, "tokens")) == 12
+        assert client.xlen(stream_key(environment, run, "log")) == 1
 
 
 def source_files() -> list[str]:
@@ -142,3 +157,18 @@ def test_links_lead_somewhere(page: str) -> None:
     """Every relative link of a page is a file that exists."""
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page)):
         assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def anchors(path: Path) -> set[str]:
+    """What can stand behind a `#`: the headings of a page, as GitHub spells them."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_anchors_of_links_are_headings(page: str) -> None:
+    """Who follows a link to a part of a page gets there."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", read(page)):
+        linked = (ROOT / page).parent / target if target else ROOT / page
+        assert anchor in anchors(linked), f"{page} links to {target}#{anchor}"

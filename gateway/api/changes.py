@@ -20,17 +20,17 @@ from gateway.api.runs import (
 )
 from gateway.changes import Operation as MetadataOperation
 from gateway.changes import Operator, cancel_request, change
-from gateway.codec import decode_json, public_metadata, raw_json
-from gateway.errors import NotFound, TooLarge, TooManyTags
+from gateway.codec import decode_json, encode_json, public_metadata, raw_json
+from gateway.errors import NotAllowed, NotFound, TooLarge, TooManyTags
 from gateway.metadata import progress_value
 from gateway.runs import FINAL, METADATA, Status
 from gateway.store.writing import Answer as Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gateway.api.endpoint import ApiRoute
-    from gateway.changes import Change
+    from gateway.changes import Change, Limits
     from gateway.store.writing import Applied
     from gateway.transports.viewing import Services
 
@@ -96,22 +96,43 @@ def _update_of(run: str, said: Mapping[str, Any], call: Call) -> Change:
             columns=columns,
             initial=origin_of(said),
             tags=said.get("tags", ()),
-            operations=_merging(said),
+            operations=_merging(said, call.services.settings.limits),
             lease_seconds=said.get("leaseSeconds"),
             limits=call.services.settings.limits,
         )
 
 
-def _merging(said: Mapping[str, Any]) -> list[MetadataOperation]:
+def _merging(said: Mapping[str, Any], limits: Limits) -> list[MetadataOperation]:
     """The operations that merge `metadata` into what there is, by top-level key, and set the progress."""
-    operations = [
-        operation({"type": "delete", "key": key} if value is None else {"type": "set", "key": key, "value": value})
-        for key, value in said.get(METADATA, {}).items()
-    ]
+    operations = _read_operations(
+        (
+            {"type": "delete", "key": key} if value is None else {"type": "set", "key": key, "value": value}
+            for key, value in said.get(METADATA, {}).items()
+        ),
+        limits,
+    )
     if "progress" in said:
         progress = said["progress"]
         value = progress_value(progress["current"], progress.get("total"), progress.get("text"))
         operations.append(MetadataOperation(Operator.SET, "progress", value))
+    return operations
+
+
+def _read_operations(said: Iterable[Mapping[str, Any]], limits: Limits) -> list[MetadataOperation]:
+    """
+    Metadata operations, from what OPERATION has checked.
+
+    Raises:
+        TooLarge: When they name and set more than metadata may be. A million of them, or one that sets as many keys,
+            would hold up Redis for seconds before the script could say so.
+    """
+    operations, size = [], 0
+    for one in said:
+        read = operation(one)
+        size += len(read.key) + len(encode_json(read.value, what=METADATA))
+        if size > limits.metadata_bytes:
+            raise TooLarge(METADATA, size=size, limit=limits.metadata_bytes)
+        operations.append(read)
     return operations
 
 
@@ -166,16 +187,26 @@ async def _may_operate(call: Call) -> None:
         text = row.columns.get(_RELATED[name]) if row is not None else None
         target = run if text is None else str(decode_json(text))
         if target not in targets:
-            await access.check_write(call, target)
+            await _check_relative(call, target, _RELATED[name])
         targets.setdefault(target, []).extend(call.body[name])
+
+
+async def _check_relative(call: Call, target: str, column: str) -> None:
+    """As `check_write`, of the run that *column* names; its id is not told to whoever may not see it."""
+    try:
+        await access.check_write(call, target)
+    except NotAllowed:
+        if column in await access.hidden_from(call, call.path["id"]):
+            raise NotAllowed(f"the run's {column}", "write:runs") from None
+        raise
 
 
 async def _operate(call: Call) -> Answer:
     run = call.path["id"]
-    outcomes = {}
-    for target, said in call.found["targets"].items():
-        operations = [operation(one) for one in said]
-        limits = call.services.settings.limits
+    limits, outcomes = call.services.settings.limits, {}
+    with naming_fields("/operations"):
+        targets = {target: _read_operations(said, limits) for target, said in call.found["targets"].items()}
+    for target, operations in targets.items():
         made = change(target, operations=operations, limits=limits)
         outcomes[target] = (await _apply(call, made, metadata_field="/operations")).outcome.value
     hidden = await access.hidden_from(call, run)
@@ -190,9 +221,11 @@ async def _tag(call: Call) -> Answer:
     run = call.path["id"]
     made = change(run, tags=call.body["tags"], limits=call.services.settings.limits)
     await _apply(call, made, metadata_field="")
-    found = await find_run(call, run, frozenset())
-    shown = found.row.columns.get("runTags", b"[]")
-    return json_answer(200, {"tags": raw_json(shown)})
+    hidden = await access.hidden_from(call, run)
+    found = await find_run(call, run, hidden)
+    if "runTags" in hidden:
+        return json_answer(200, {})
+    return json_answer(200, {"tags": raw_json(found.row.columns.get("runTags", b"[]"))})
 
 
 async def _cancel(call: Call) -> Answer:
@@ -237,7 +270,7 @@ _METADATA: Final = Operation(
     id="changeMetadata",
     method="POST",
     summary="Change a run's metadata by operations",
-    description="Applied where it is kept: two writers don't lose each other's. All of them, or none.",
+    description="Applied where it is kept: two writers don't lose each other's. Of each run all of them, or none.",
     scopes=_SCOPES,
     allow=_may_operate,
     handle=_operate,
@@ -275,12 +308,8 @@ _TAGS: Final = Operation(
     replies=(
         Reply(
             status=200,
-            description="All tags that the run has now.",
-            schema={
-                "type": "object",
-                "properties": {"tags": {"type": "array", "items": {"type": "string"}}},
-                "required": ["tags"],
-            },
+            description="All tags that the run has now (unless they are hidden from the token).",
+            schema={"type": "object", "properties": {"tags": {"type": "array", "items": {"type": "string"}}}},
         ),
     ),
     errors=(NotFound, TooManyTags),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -38,7 +39,7 @@ BODY_SECONDS: Final = 30.0
 #: Of all bodies together. Sixteen that are as large as may be fit in, and any number of usual ones.
 MOST_KEPT_BYTES: Final = 256 * 1024 * 1024
 #: A larger body is looked through in another thread, so that nobody waits for it.
-_LARGE_BYTES: Final = 64 * 1024
+LARGE_BYTES: Final = 64 * 1024
 _JSON: Final = "application/json"
 _IN_QUERY: Final = "token"
 
@@ -331,32 +332,44 @@ def _check_media(headers: Mapping[str, str]) -> None:
 
 
 async def _read_json(form: Form, raw: bytes) -> Any:
-    value = parse_json(raw) if len(raw) <= _LARGE_BYTES else await asyncio.to_thread(parse_json, raw)
-    return form.read(value, "")
+    return form.read(await parse_json_aside(raw), "")
 
 
-def parse_json(raw: bytes) -> Any:
+async def parse_json_aside(raw: bytes) -> Any:
+    """As `parse_json`; a large one in another thread, one after the other, so that nobody else waits for them."""
+    if len(raw) <= LARGE_BYTES:
+        return parse_json(raw)
+    return await asyncio.get_running_loop().run_in_executor(_READER, parse_json, raw)
+
+
+#: One thread for all: several would take turns with the event loop, and leave it a smaller part each.
+_READER: Final = ThreadPoolExecutor(1, "large bodies")
+
+
+def parse_json(raw: bytes, what: str = "the body") -> Any:
     """
-    JSON that somebody sent, read strictly.
+    JSON that somebody sent, read strictly; *what* is what errors call it.
 
     Raises:
         BadMessage: When it is not JSON (RFC 8259), or names a key of an object twice, which each reader would
             understand in another way.
     """
     if not raw:
-        raise BadMessage("the body must be JSON; it is empty")
+        raise BadMessage(f"{what} must be JSON; it is empty")
     try:
         value = decode_json(raw)
     except ValueError as error:
-        raise BadMessage(f"the body must be JSON: {error}") from None
+        raise BadMessage(f"{what} must be JSON: {error}") from None
     try:
         json.loads(raw, object_pairs_hook=_unique)
     except RecursionError:
-        raise BadMessage("the body is nested too deeply") from None
+        raise BadMessage(f"{what} is nested too deeply") from None
     return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) == len(pairs):
+        return
     seen = set()
     for name, _ in pairs:
         if name in seen:

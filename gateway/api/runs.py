@@ -178,12 +178,12 @@ def origin_of(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def naming_fields() -> Iterator[None]:
-    """Names the field of the body that a value was in which is too large."""
+def naming_fields(field: str = "") -> Iterator[None]:
+    """Names the field of the body that a value was in which is too large; by default it is called as the value is."""
     try:
         yield
     except TooLarge as error:
-        error.field = f"/{error.what}"
+        error.field = field or f"/{error.what}"
         raise
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.api import access, idempotency
 from gateway.api.calls import Answer, Call, Operation, Parameter, Reply, json_answer
-from gateway.api.endpoint import Gone, mount, parse_json, read_body
+from gateway.api.endpoint import LARGE_BYTES, mount, parse_json, read_body
 from gateway.api.forms import Field, Json, ListOf, Number, Object, Text, wrong
 from gateway.api.parts import RUN_PATH, STATUSES
+from gateway.api.uploads import LINES_TYPE, MOST_AT_ONCE, lines
 from gateway.changes import change
 from gateway.codec import encode_json, raw_json
 from gateway.cursors import Cursor
 from gateway.errors import (
-    BadInput,
     NotFound,
     OutOfTurn,
     TooLarge,
@@ -34,19 +34,17 @@ from gateway.store.appending import (
 from gateway.store.redis_keys import stream_state_key
 from gateway.transports.requests import Wish
 from gateway.transports.sse import EventsResponse
-from gateway.transports.streams import beginning
+from gateway.transports.streams import resolved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from gateway.api.endpoint import ApiRoute
     from gateway.store.appending import Appended
     from gateway.transports.viewing import Services
 
 PATH: Final = "/v1/runs/{id}/streams/{key}"
-LINES_TYPE: Final = "application/x-ndjson"
 _EVENTS_TYPE: Final = "text/event-stream"
-_MOST_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 256 * 1024
 _MOST_ON_A_PAGE: Final = 1000
 
@@ -93,7 +91,7 @@ class _Writing:
         for chunk in chunks:
             piece.append(chunk)
             size += len(chunk)
-            if len(piece) == _MOST_AT_ONCE or size >= _BYTES_AT_ONCE:
+            if len(piece) == MOST_AT_ONCE or size >= _BYTES_AT_ONCE:
                 await self._store(piece)
                 piece, size = [], 0
         if piece:
@@ -105,6 +103,7 @@ class _Writing:
         writer = call.services.writer
         first = self._first + self.count if self._writer else None
         await self._keep_pace(len(chunks))
+        call.services.admission.check_still(call.admitted)
         append = Append(run, stream, chunks, self._writer, first)
         command = append_command(append, writer.of(call.environment))
         self.last = appended = read_append(await writer.ask(command, whole_append))
@@ -161,63 +160,26 @@ async def _append(call: Call) -> Answer:
     if media == LINES_TYPE:
         if call.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise UnsupportedMedia("the body must come as it is, without Content-Encoding")
-        async for lines in _lines(call):
-            await writing.append(lines)
+        async for some in lines(call):
+            await writing.append(some)
     elif media == "application/json":
-        body = _CHUNKS.read(parse_json(await read_body(call)), "")
-        await writing.append([encode_json(chunk, what="a chunk") for chunk in body["chunks"]])
+        raw = await read_body(call)
+        await writing.append(_chunks(raw) if len(raw) <= LARGE_BYTES else await asyncio.to_thread(_chunks, raw))
     else:
         raise UnsupportedMedia(f"the body must be application/json or {LINES_TYPE}, not {media[:80] or 'nothing'!r}")
     return writing.answer()
 
 
-async def _lines(call: Call) -> AsyncIterator[list[bytes]]:
-    """
-    The body's lines as they come, each checked to be JSON.
-
-    Raises:
-        Gone: When the client left; what it had not ended with a newline is no line.
-        BadMessage: For a line that is not JSON; those before it have been given out.
-    """
-    limit = call.services.settings.limits.chunk_bytes
-    rest, number, more = b"", 0, True
-    while more:
-        message = await call.receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        more = message.get("more_body", False)
-        *whole, rest = (rest + message.get("body", b"")).split(b"\n")
-        if not more and rest.strip():
-            whole.append(rest)
-        lines: list[bytes] = []
-        for line in whole:
-            number += 1
-            text = line.strip()
-            if not text:
-                continue
-            try:
-                lines.append(_checked(text))
-            except BadInput as error:
-                yield lines
-                error.field = f"line {number}"
-                raise
-        if len(rest) > limit:
-            raise TooLarge(f"line {number + 1}", size=len(rest), limit=limit)
-        if lines:
-            yield lines
-
-
-def _checked(text: bytes) -> bytes:
-    value = parse_json(text)
-    # As it was written, but for white space that would end a line of an event.
-    return encode_json(value, what="a chunk") if b"\r" in text else text
+def _chunks(raw: bytes) -> list[bytes]:
+    body = _CHUNKS.read(parse_json(raw), "")
+    return [encode_json(chunk, what="a chunk") for chunk in body["chunks"]]
 
 
 async def _read(call: Call) -> Answer | None:
     run, key = call.path["id"], call.path["key"]
     cursor = _cursor(call)
     wish = Wish(FeedId.stream(run, key), cursor=cursor, from_now=call.query.get("from") == "now")
-    wish = Wish(wish.feed, cursor=await beginning(call.services.store, call.environment, wish))
+    wish = await resolved(call.services.store, call.environment, wish)
     if _wants_page(call):
         return await _page(call, wish.cursor)
     await EventsResponse(call.services, [wish], call.admitted).send(call.scope, call.receive, call.send)
@@ -225,9 +187,11 @@ async def _read(call: Call) -> Answer | None:
 
 
 def _cursor(call: Call) -> Cursor | None:
-    text = call.headers.get("last-event-id") or call.query.get("after")
-    if text and "from" in call.query:
+    after = call.query.get("after")
+    if after and "from" in call.query:
         raise wrong("from", "says where to begin when there is no cursor; send one of the two")
+    # A browser that comes back sends it with the address that it had in the beginning.
+    text = call.headers.get("last-event-id") or after
     return Cursor.parse(text) if text else None
 
 
@@ -240,9 +204,10 @@ async def _page(call: Call, cursor: Cursor | None) -> Answer:
     run, key = call.path["id"], call.path["key"]
     store, environment = call.services.store, call.environment
     place = await store.place(environment, FeedId.stream(run, key), limit=1, since=0)
-    keeps = cursor is not None and place.history.keeps(cursor) and cursor.sequence >= place.start
-    after = cursor.sequence if cursor is not None and keeps else 0
+    after = cursor.sequence if cursor is not None and place.history.keeps(cursor) else 0
     page = await store.read_stream(environment, run, key, after=after, limit=call.query.get("limit", _MOST_ON_A_PAGE))
+    # What was trimmed meanwhile is known to the page. Should the data have been lost since, the next page says so.
+    keeps = cursor is not None and after == cursor.sequence and after >= page.trimmed
     if page.status is None:
         raise NotFound(f"there is no run {run[:80]!r}")
     chunks = [

@@ -119,7 +119,7 @@ def instructions(url: str, token: str) -> str:
     return f"""
   A token that sees all runs here, for a day:
 
-    {token}
+    TOKEN={token}
 
   Make a run move, in another terminal of this directory:
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from auth import AuthError, Keyring, NoSecretKey
 from gateway.cli import describe
-from gateway.cli.environment import environment
+from gateway.cli.environment import environment, keyring_of_file
 from gateway.cli.exits import ExitCode, say, stop
 from gateway.doctor.examination import Place, Wishes, examine_gateway, examine_place
 from gateway.doctor.findings import Finding, Severity, worst
@@ -59,7 +60,7 @@ def doctor(
         )
         if url is None and (origin or idle or publish):
             raise BadInput("--origin, --idle and --publish look at a gateway: give its URL")
-        place = Place(environ=known, redis_url=_redis_url(known))
+        place = Place(environ=known, redis_url=_redis_url(known), keyring=_keyring_of_file(known))
     except (BadInput, Misconfigured) as error:
         stop(ExitCode.USAGE, str(error))
     raise typer.Exit(_examine(url, place, wishes, _Report(as_json=as_json, quiet=quiet)))
@@ -78,7 +79,21 @@ def _redis_url(known: Mapping[str, str]) -> str | None:
     except Misconfigured:
         if any(known.get(f"{name}{suffix}") for name in ("RUNCAST_REDIS_URL", "REDIS_URL") for suffix in ("", "_FILE")):
             raise
-        return None
+        # What publishers don't read, and a gateway that is started here does.
+        from gateway.configuration.reading import read_configuration
+
+        url: str | None = read_configuration().values.get("redis_url")
+        return url
+
+
+def _keyring_of_file(known: Mapping[str, str]) -> Keyring | None:
+    try:
+        Keyring.from_environ(known)
+    except NoSecretKey:
+        return keyring_of_file()
+    except AuthError:
+        pass  # which is a finding
+    return None
 
 
 def _checked_origin(text: str) -> str:

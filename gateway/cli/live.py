@@ -29,6 +29,8 @@ REDRAW_SECONDS: Final = 0.1
 #: Durations go on when nothing else does.
 _IDLE_REDRAW_SECONDS: Final = 1.0
 _BAR_CELLS: Final = 20
+#: Wider than any terminal: what a table measures where nothing has to give way.
+_ANY_WIDTH: Final = 10_000
 
 #: By status: the sign, its stand-in where there is only ASCII, and its colour.
 _SIGNS: Final = MappingProxyType(
@@ -79,6 +81,7 @@ class LiveDisplay:
         #: When the gateway last said anything.
         self._heard_at = datetime.now(UTC)
         self._as_of: str | None = None
+        self._bar_cells = _BAR_CELLS
         self._changed = True
         self._drawn_at = 0.0
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
@@ -139,11 +142,25 @@ class LiveDisplay:
         return at_work + ended
 
     def _table(self, runs: list[ViewedRun], now: datetime) -> Table:
+        table = self._rows(runs, now)
+        options = self._console.options.update(max_width=_ANY_WIDTH)
+        if self._bar_cells == _BAR_CELLS and self._console.measure(table, options=options).maximum > options.size.width:
+            # The words say more than the bar. It stays short, so that it does not jump.
+            self._bar_cells //= 2
+            table = self._rows(runs, now)
+        return table
+
+    def _rows(self, runs: list[ViewedRun], now: datetime) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))
         for name in ("status", "run", "task", "progress", "duration"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis" if not self._ascii else "crop")
+            # Rich takes what is missing in width from those columns that may be wrapped, the widest first.
+            firm = name in ("status", "duration")
+            table.add_column(name, no_wrap=firm, overflow="ellipsis" if not self._ascii else "crop")
         for run in runs:
-            table.add_row(*self._row(run, now))
+            row = self._row(run, now)
+            for cell in row:
+                cell.no_wrap = True
+            table.add_row(*row)
         return table
 
     def _row(self, run: ViewedRun, now: datetime) -> list[Text]:
@@ -167,8 +184,8 @@ class LiveDisplay:
         if progress.percent is None:
             return words
         full, empty = ("#", "-") if self._ascii else ("█", "░")
-        cells = round(_BAR_CELLS * progress.percent / 100)
-        return Text(full * cells + empty * (_BAR_CELLS - cells), "cyan") + Text(" ") + words
+        cells = round(self._bar_cells * progress.percent / 100)
+        return Text(full * cells + empty * (self._bar_cells - cells), "cyan") + Text(" ") + words
 
     def _rest(self, hidden: list[ViewedRun], done: int) -> Text:
         at_work = sum(not run.is_final for run in hidden)

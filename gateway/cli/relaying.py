@@ -15,7 +15,8 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.publisher.logs import MAX_LINE_BYTES, output_line
+from gateway.errors import TooLarge
+from gateway.publisher.logs import MAX_LINE_BYTES, fitting_line
 from gateway.publisher.streams import LOG, log_line
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ class LogSender:
 
     def _send(self) -> None:
         while batch := self._take():
-            self._run._append(LOG, [_chunk(*entry) for entry in batch])
+            try:
+                self._run._append(LOG, [_chunk(*entry) for entry in batch])
+            except TooLarge as error:  # chunks may be smaller here than lines are
+                self._run._append(LOG, [_chunk(*entry, limit=error.limit) for entry in batch])
 
     def _take(self) -> list[tuple[bytes, str, datetime]]:
         with self._news:
@@ -130,9 +134,9 @@ class LogSender:
             return batch
 
 
-def _chunk(line: bytes, source: str, moment: datetime) -> bytes:
+def _chunk(line: bytes, source: str, moment: datetime, *, limit: int = MAX_LINE_BYTES * 8) -> bytes:
     if source != _GAP:
-        return output_line(line, source, moment)
+        return fitting_line(line, source, limit, moment)
     text = f"… {line.decode()} lines were left out: they came faster than they could be stored"
     return log_line(text, "warning", {}, moment)
 

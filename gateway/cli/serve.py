@@ -115,7 +115,7 @@ def check_redis(url: str, source: str = "RUNCAST_REDIS_URL") -> None:
         ) from None
     except (redis.RedisError, OSError) as error:
         raise Misconfigured(
-            f"Redis can't be reached at {without_password(url)}: {error}. "
+            f"Redis can't be reached at {without_password(url)}: {str(error).rstrip('.')}. "
             f"Start it, correct {source}, or start with --embedded"
         ) from error
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:

@@ -67,7 +67,7 @@ def _redis_url(text: str) -> str:
     except ValueError:
         scheme = ""
     if scheme not in _REDIS_SCHEMES:
-        raise BadInput("it begins with redis://, rediss:// or unix://")
+        raise BadInput("it must begin with redis://, rediss:// or unix://")
     return text
 
 

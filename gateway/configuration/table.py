@@ -171,7 +171,7 @@ GATEWAY: Final = (
         field="limits.metadata_bytes",
         kind=SIZE,
         default="256KiB",
-        meaning="the most metadata of a run. Publishers read this and the next five as well",
+        meaning="the most metadata of a run, and its largest `context`. Publishers read this and the next five as well",
     ),
     Setting(
         variable="RUNCAST_PAYLOAD_BYTES",
@@ -234,7 +234,7 @@ GATEWAY: Final = (
         field="requests_per_second",
         kind=NUMBER,
         default="1000",
-        meaning="HTTP requests of one environment",
+        meaning="HTTP requests of one environment, long polls among them",
     ),
     Setting(
         variable="RUNCAST_TOKEN_REQUESTS_PER_SECOND",

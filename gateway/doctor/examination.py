@@ -25,6 +25,8 @@ from gateway.feeds import EnvironmentId
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from auth import Keyring
+
 _DEFAULT_ENVIRONMENT: Final = "default"
 _NO_REDIS: Final = (
     "runcast doctor looks at it with RUNCAST_REDIS_URL=redis://…, or beside a gateway that brought its own"
@@ -36,6 +38,8 @@ class Place:
     """What is known here."""
 
     environ: Mapping[str, str] = field(repr=False)
+    #: The secret keys of runcast.toml, for when the environment has none.
+    keyring: Keyring | None = None
     #: None when no Redis is known.
     redis_url: str | None = field(default=None, repr=False)
 
@@ -59,7 +63,7 @@ class Wishes:
 
 def examine_place(place: Place) -> tuple[list[Finding], bool]:
     """What is found here and in the Redis of this place, and whether that was reached."""
-    found = check_place(place.environ)
+    found = check_place(place.environ, place.keyring)
     if place.redis_url is None:
         return [*found, note("redis.reachable", "no Redis is named here", _NO_REDIS)], False
     try:
@@ -105,10 +109,10 @@ async def examine_gateway(url: str, place: Place, wishes: Wishes, tell: Callable
         tell(await check_gateway(target, patience=patience))
     except Unreachable as unreachable:
         tell([unreachable.finding])
-        return False
+        return unreachable.answered
     for origin in wishes.origins:
         tell(await check_origin(target, origin, patience=patience))
-    probe = find_probe(place.environ)
+    probe = find_probe(place.environ, place.keyring)
     if isinstance(probe, Finding):
         tell([probe])
     else:

@@ -30,11 +30,11 @@ _DATE_PRECISION: Final = 1.0
 
 
 class Unreachable(Exception):
-    """Nobody answers there; the finding says what was tried."""
+    """No gateway answers there, though somebody else may (*answered*); the finding says what was tried."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: Finding, *, answered: bool = False) -> None:
         super().__init__(finding.says)
-        self.finding = finding
+        self.finding, self.answered = finding, answered
 
 
 async def check_gateway(target: Target, *, patience: float, now: Callable[[], float] = time.time) -> list[Finding]:
@@ -62,7 +62,7 @@ async def _check_alive(target: Target, patience: float, now: Callable[[], float]
                 says = f"{target}/livez answers {answer.status}"
                 why = "what answers there is no gateway, or what stands before it does not lead to one"
                 line = "nginx:      location /v1/ { proxy_pass http://127.0.0.1:8787; }   # and /livez, /readyz"
-                raise Unreachable(error("gateway.reachable", says, why, line))
+                raise Unreachable(error("gateway.reachable", says, why, line), answered=True)
             return [
                 ok("gateway.reachable", f"{target} answers in {answer.took * 1000:.0f} ms"),
                 *_check_http(answer, target),
@@ -71,9 +71,8 @@ async def _check_alive(target: Target, patience: float, now: Callable[[], float]
     except ssl.SSLCertVerificationError as wrong:
         why = "browsers refuse to connect"
         line = f"# a certificate for {target.host}: certbot, or Caddy, which gets one by itself"
-        raise Unreachable(
-            error("gateway.tls", f"its certificate does not hold: {wrong.verify_message}", why, line)
-        ) from None
+        finding = error("gateway.tls", f"its certificate does not hold: {wrong.verify_message}", why, line)
+        raise Unreachable(finding, answered=True) from None
     except (OSError, NotHttp, TimeoutError) as wrong:
         reason = _reason(wrong)
         why = "nothing else could be looked at"

@@ -19,14 +19,14 @@ _REDIS_PY: Final = ((5, 0), (9, 0))
 _NEW_KEY: Final = "RUNCAST_SECRET_KEY=$(python -c \"import auth; print(auth.generate_secret_key('prod'))\")"
 
 
-def check_place(environ: Mapping[str, str]) -> list[Finding]:
-    """Everything that needs no connection."""
-    return [*check_keys(environ), *check_origins(environ), *check_redis_py(_installed("redis"))]
+def check_place(environ: Mapping[str, str], of_file: Keyring | None = None) -> list[Finding]:
+    """Everything that needs no connection; *of_file* are the keys that runcast.toml has."""
+    return [*check_keys(environ, of_file), *check_origins(environ), *check_redis_py(_installed("redis"))]
 
 
-def check_keys(environ: Mapping[str, str]) -> list[Finding]:
+def check_keys(environ: Mapping[str, str], of_file: Keyring | None = None) -> list[Finding]:
     try:
-        keyring = Keyring.from_environ(environ)
+        keyring = keys_of_place(environ, of_file)
     except NoSecretKey:
         return [note("place.keys", "no secret key is set here", "only gateways, and who mints tokens, need one")]
     except AuthError as wrong:
@@ -37,6 +37,21 @@ def check_keys(environ: Mapping[str, str]) -> list[Finding]:
     ]
     names = ", ".join(keyring.environments)
     return found or [ok("place.keys", f"there are secret keys for {names}, long enough")]
+
+
+def keys_of_place(environ: Mapping[str, str], of_file: Keyring | None) -> Keyring:
+    """
+    Those of the environment, else those *of_file*.
+
+    Raises:
+        AuthError: NoSecretKey when there are none, others when they can't be used.
+    """
+    try:
+        return Keyring.from_environ(environ)
+    except NoSecretKey:
+        if of_file is None:
+            raise
+        return of_file
 
 
 def check_origins(environ: Mapping[str, str]) -> list[Finding]:

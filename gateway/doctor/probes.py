@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from auth import AuthError, Keyring, NoSecretKey, TokenError, looks_like_public_token, mint, read_unverified
+from auth import AuthError, NoSecretKey, TokenError, looks_like_public_token, mint, read_unverified
 from gateway.doctor.findings import Finding, error, note
+from gateway.doctor.place import keys_of_place
 from gateway.errors import Misconfigured
 from gateway.secret_files import read_variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from auth import Scope
+    from auth import Keyring, Scope
 
 #: Longer than anybody looks; a day later it is worth nothing.
 _LIFETIME: Final = "24h"
@@ -33,7 +34,7 @@ class Probe:
     run: str | None
 
 
-def find_probe(environ: Mapping[str, str]) -> Probe | Finding:
+def find_probe(environ: Mapping[str, str], of_file: Keyring | None = None) -> Probe | Finding:
     """
     RUNCAST_TOKEN as it is, or a token that the secret key here signs for a run that does not exist.
 
@@ -47,7 +48,7 @@ def find_probe(environ: Mapping[str, str]) -> Probe | Finding:
     if given:
         return _given(given, run)
     try:
-        keyring = Keyring.from_environ(environ)
+        keyring = keys_of_place(environ, of_file)
         keys = keyring.keys_of(environ.get("RUNCAST_ENVIRONMENT") or keyring.environments[0])
     except NoSecretKey:
         why = "streams, WebSockets and tokens were not looked at"

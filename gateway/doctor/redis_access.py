@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from gateway.doctor.findings import Finding, error, note, ok, warning
+from gateway.doctor.findings import Finding, error, ok, warning
 from gateway.store.redis_keys import prefix
 
 if TYPE_CHECKING:
@@ -256,8 +256,3 @@ def _hear(client: Any) -> list[Finding]:
             warning("redis.pubsub", f"what a script published was heard after {took:.1f} s", "viewers see it as late")
         ]
     return [ok("redis.pubsub", "scripts run, and what they publish is heard")]
-
-
-def nothing_known(where: str) -> Finding:
-    """There is no Redis to look at."""
-    return note("redis.reachable", "no Redis is named here", where)

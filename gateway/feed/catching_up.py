@@ -32,7 +32,7 @@ _log = logging.getLogger("runcast.feed")
 
 #: Pauses while the state can't be read, with full jitter.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
-#: After so many writes others get their turn.
+#: After so many writes, or one page that had to be spelled for them, others get their turn.
 _WRITES_PER_TURN: Final = 256
 
 
@@ -130,7 +130,8 @@ class _Wave:
                 if group.channel.breaks == breaks and group.can_admit(page.end, self._base):
                     self._join(page.end)
                 return
-            after = page.end
+            # Those who needed this page may have had enough with it: what none of the others lacks is not read.
+            after = min((f.at for f in self._batch), default=page.end)
 
     def _start(self, follower: Follower, place: Place) -> None:
         """Decide whether a follower's cursor still holds; if not, it gets everything anew, and is told so."""
@@ -162,9 +163,10 @@ class _Wave:
         entries = view.entries(page)
         read = _Read(page, entries, [view.show(entry) for entry in entries])
         self._note(read)
-        told = []
+        told, spelled = [], 0
         for count, follower in enumerate(self._batch, start=1):
-            if count % _WRITES_PER_TURN == 0:
+            if count % _WRITES_PER_TURN == 0 or len(read.spelled) > spelled:
+                spelled = len(read.spelled)
                 await asyncio.sleep(0)
             # Whoever left or fell behind is not of this wave any more, even if it waits again: it lacks this page.
             if follower in waiting:
@@ -184,10 +186,10 @@ class _Wave:
         if follower not in self._group.waiting:
             return  # that filled its sink
         if follower.at < read.page.start:
-            follower.replaces = True
+            follower.replaces, follower.ended = True, 0
         index = bisect_right(read.entries, follower.at, key=lambda entry: entry.sequence)
         end = self._end if self._end is not None and follower.ended != self._end.ends else None
-        if self._end is None:
+        if read.page.complete and self._end is None:
             follower.ended = 0
         key = (follower.connection.framing, follower.replaces, index, end)
         if key not in read.spelled:

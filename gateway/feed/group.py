@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Events kept for those who are reading the state meanwhile. When more come, they read again.
 MAX_HEARD: Final = 1000
+#: The same in bytes of chunks, which may be much larger than a change.
+MAX_HEARD_BYTES: Final = 4 * 1024 * 1024
 #: Runs of which a number is kept, for viewers of a cut-off snapshot. When more come, we start over.
 MAX_SEEN: Final = 50_000
 
@@ -38,8 +40,8 @@ class Group:
     """
 
     __slots__ = (
-        *("_base", "_dirty", "_floor", "_messages", "_reached", "_seen", "_wants_wave", "channel", "deliveries"),
-        *("epoch", "heard", "heard_all", "live", "position", "size", "view", "waiting"),
+        *("_base", "_dirty", "_floor", "_heard_bytes", "_messages", "_reached", "_seen", "_wants_wave", "channel"),
+        *("deliveries", "epoch", "heard", "heard_all", "live", "position", "size", "view", "waiting"),
     )
 
     def __init__(self, channel: Channel, view: Shown, wants_wave: Callable[[Group], None]) -> None:
@@ -53,6 +55,7 @@ class Group:
         #: Events since the reading of the state began, while somebody catches up; and whether these are all.
         self.heard: list[Event | AppendEvent] | None = None
         self.heard_all = True
+        self._heard_bytes = 0
         self.deliveries = 0
         self._base = 0  # the highest of all live followers
         self._seen: dict[str, int] = {}
@@ -114,7 +117,7 @@ class Group:
 
     def listen(self) -> None:
         """From now on keep what is heard: somebody reads the state, and joins then."""
-        self.heard, self.heard_all = [], True
+        self.heard, self.heard_all, self._heard_bytes = [], True, 0
 
     def begin(self, epoch: str) -> None:
         """Those who are about to join read the history of *epoch*; live followers of another one join them."""
@@ -219,7 +222,8 @@ class Group:
         return self.view.messages(event, str(Cursor(event.epoch, event.sequence)))
 
     def _remember(self, event: Event | AppendEvent, heard: list[Event | AppendEvent]) -> None:
-        if len(heard) >= MAX_HEARD or self.view.lacks(event):
+        self._heard_bytes += event.size
+        if len(heard) >= MAX_HEARD or self._heard_bytes > MAX_HEARD_BYTES or self.view.lacks(event):
             self.heard_all = False
         else:
             heard.append(event)

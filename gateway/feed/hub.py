@@ -79,7 +79,7 @@ class _Environment:
     """What the hub knows of one environment that has viewers."""
 
     name: EnvironmentId
-    connections: int = 0
+    connections: dict[Connection, None] = field(default_factory=dict)
     #: When the data was last known to be the truth (ms since 1970), and where it was then.
     as_of: int = 0
     settled: Cursor | None = None
@@ -145,6 +145,8 @@ class Hub:
         self._known_environments = list(environments)
         self._subscription = Subscription(url, self)
         self._channels: dict[bytes, Channel] = {}
+        #: The same by environment: of a thousand each is looked at every second.
+        self._channels_of: dict[EnvironmentId, dict[bytes, Channel]] = {}
         self._environments: dict[EnvironmentId, _Environment] = {}
         self._ring: list[dict[Connection, None]] = [{} for _ in range(HEARTBEAT_SLOTS)]
         self._slots = itertools.cycle(range(HEARTBEAT_SLOTS))
@@ -170,7 +172,7 @@ class Hub:
             environment = _Environment(connection.environment, heard_at=time.monotonic())
             environment.stale = not self._subscription.connected
             self._environments[connection.environment] = environment
-        environment.connections += 1
+        environment.connections[connection] = None
         connection.slot = next(self._slots)
         self._ring[connection.slot][connection] = None
         if environment.stale:
@@ -184,8 +186,8 @@ class Hub:
         for follower in list(connection.followers.values()):
             self.leave(follower)
         environment = self._environments[connection.environment]
-        environment.connections -= 1
-        if environment.connections == 0:
+        del environment.connections[connection]
+        if not environment.connections:
             del self._environments[connection.environment]
 
     def follow(self, connection: Connection, view: Shown, cursor: Cursor | None) -> Follower:
@@ -227,6 +229,7 @@ class Hub:
             channel = self._channels[name] = Channel(
                 name, environment, self._turn_groups_append, self.statistics.catch_ups, hearing
             )
+            self._channels_of.setdefault(environment, {})[name] = channel
             self._subscription.join(name)
         group = channel.groups.get(view)
         if group is None:
@@ -245,6 +248,10 @@ class Hub:
             wave.cancel()
         if not channel.groups:
             del self._channels[channel.name]
+            of_environment = self._channels_of[channel.environment]
+            del of_environment[channel.name]
+            if not of_environment:
+                del self._channels_of[channel.environment]
             self._subscription.leave(channel.name)
 
     def _wants_wave(self, group: Group) -> None:
@@ -358,8 +365,8 @@ class Hub:
     def _settle(self, environment: _Environment, cursor: Cursor) -> None:
         """Every change up to *cursor* has been heard and written, on every channel that was joined."""
         environment.settled = cursor
-        for channel in self._channels.values():
-            if channel.environment == environment.name and channel.joined.is_set():
+        for channel in list(self._channels_of.get(environment.name, {}).values()):
+            if channel.joined.is_set():
                 channel.last_settled = cursor
                 for group in list(channel.groups.values()):
                     if group.epoch and group.epoch != cursor.epoch and any(group.live.values()):
@@ -437,10 +444,8 @@ class Hub:
         if environment.stale == stale:
             return
         environment.stale = stale
-        for connections in self._ring:
-            for connection in list(connections):
-                if connection.environment == environment.name:
-                    self._tell_freshness(connection)
+        for connection in list(environment.connections):
+            self._tell_freshness(connection)
 
     def _tell_freshness(self, connection: Connection) -> None:
         """Tell it at once, if that is not what it was told last."""
@@ -465,7 +470,9 @@ class Hub:
         environment = self._environments[connection.environment]
         connection.told_stale = stale = self._is_stale(connection)
         cursor = None if stale else _delivered(connection, environment.settled)
-        connection.tell(_heartbeat(environment.as_of, cursor, stale=stale))
+        # While one of its feeds catches up nobody knows from when what it was told is.
+        as_of = environment.as_of if stale or _is_live(connection) else 0
+        connection.tell(_heartbeat(as_of, cursor, stale=stale))
 
     # Running.
 

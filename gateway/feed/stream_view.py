@@ -67,8 +67,11 @@ class StreamView:
             return told
         # What this reader may have had before is void, or there was nothing. Its cursor stands before the first chunk.
         before = shown[0][0].sequence - 1 if shown else page.end
-        begin = {"type": "begin", "feed": str(self.feed), "firstIndex": page.first_index}
-        return [self._message("begin", begin, Cursor(page.epoch, before)), *told]
+        return [self.begin(page.first_index, Cursor(page.epoch, before)), *told]
+
+    def begin(self, index: int, at: Cursor) -> Message:
+        """What a reader is told that begins at *index*: it has everything up to *at* that it is to have."""
+        return self._message("begin", {"type": "begin", "feed": str(self.feed), "firstIndex": index}, at)
 
     def end_at(self, page: StreamPage) -> Message | None:
         if page.status is None or page.status not in FINAL:

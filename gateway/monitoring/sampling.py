@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.transports.viewing import Services
 
 #: Labels that are shown from the start, so that the first of something is seen to come.
-_TRANSPORTS: Final = ("websocket", "sse")
+_TRANSPORTS: Final = ("websocket", "sse", "poll")
 _CATCH_UPS: Final = tuple(reason.value for reason in Reason)
 #: By the raw status that a run has when it is over.
 _DEADLINES: Final = {"CRASHED": "lease", "TIMED_OUT": "max_duration", "EXPIRED": "ttl"}

@@ -61,22 +61,22 @@ class AsyncSender(Mailing):
         outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
         if outcome is Outcome.DEFERRED:
             self._wake()
-            return DEFERRED
-        if outcome is not None:
-            return DROPPED
-        async with self._turns[turn_of(run)]:
-            return await self._send(run)
+        return await self._send_if_due(run, outcome)
 
     async def append(self, run: str, stream: str, chunks: list[bytes]) -> Told:
         """Write to a stream: at once if it is some time since the last, else soon, together with what follows."""
-        outcome = self._outbox.append(run, stream, chunks, time.monotonic())
-        if outcome is Outcome.DEFERRED:
-            self._wake()
-            return DEFERRED
+        return await self._send_if_due(run, self._write(run, stream, chunks))
+
+    async def _send_if_due(self, run: str, outcome: Outcome | None) -> Told:
+        """As `Sender._send_if_due`."""
         if outcome is not None:
-            return DROPPED
-        async with self._turns[turn_of(run)]:
-            return await self._send(run)
+            return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
+        try:
+            async with self._turns[turn_of(run)]:
+                return await self._send(run)
+        except BaseException:  # cancelled, while it waited for its turn
+            self._wake()
+            raise
 
     async def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
         """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
@@ -99,7 +99,8 @@ class AsyncSender(Mailing):
         while not await self._flush_once(deadline):
             pause = self._pause()
             if time.monotonic() + pause >= deadline:
-                return not self.statistics.unsent
+                # What another task is sending does not wait any more, and is not sent yet.
+                return not (self.statistics.unsent or any(turn.locked() for turn in self._turns))
             await asyncio.sleep(pause + 0.001)
         return True
 

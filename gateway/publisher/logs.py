@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from gateway.errors import TooLarge
 from gateway.publisher.ambient import current_run
+from gateway.publisher.sender import THREAD_NAME
+from gateway.publisher.sending import log
 from gateway.publisher.streams import LOG, log_line
 
 if TYPE_CHECKING:
@@ -20,15 +24,18 @@ if TYPE_CHECKING:
 #: A longer line is cut: it would fill a screen, and a process that writes no line end would fill our memory.
 MAX_LINE_BYTES: Final = 64 * 1024
 _CUT: Final = " … (cut)"
-#: What the publisher itself says would come back to it.
-_OURS: Final = "runcast"
+#: What the publisher says, and what its client says of each command, would come back to it for ever.
+_OURS: Final = ("runcast", "redis")
+#: After a process has ended: how long we wait for what it left in its pipes. A child of it may keep them open for days.
+_LAST_WORDS_SECONDS: Final = 2.0
 
 
 class RunLogHandler(logging.Handler):
     """
     Makes each record a line of the log of a run: *run*, or else the one that the code which logs belongs to.
 
-    A record that belongs to no run is ignored. Never raises, never blocks for longer than the publisher does.
+    A record that belongs to no run is ignored. Never raises, never blocks for longer than the publisher does. What a
+    signal handler logs while its thread is writing is written afterwards.
 
         logging.getLogger().addHandler(RunLogHandler())
     """
@@ -36,22 +43,17 @@ class RunLogHandler(logging.Handler):
     def __init__(self, run: Run | None = None, level: int = logging.NOTSET) -> None:
         super().__init__(level)
         self._run = run
-        self._here = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
         run = self._run or current_run()
-        name = record.name
-        if run is None or name == _OURS or name.startswith(f"{_OURS}.") or getattr(self._here, "busy", False):
+        if run is None or record.name.partition(".")[0] in _OURS or record.threadName == THREAD_NAME:
             return
-        self._here.busy = True  # what redis-py logs while we write is not written
         try:
             moment = datetime.fromtimestamp(record.created, UTC)
-            fields = {"logger": name}
+            fields = {"logger": record.name}
             run._append(LOG, [log_line(self.format(record), _level(record.levelno), fields, moment)])
         except Exception:
             self.handleError(record)
-        finally:
-            self._here.busy = False
 
 
 def _level(number: int) -> str:
@@ -72,7 +74,8 @@ def run_process(
     """
     Run *command*, with each line that it writes as a chunk of *stream*: `{"time", "level", "message", "source"}`.
 
-    `source` is `stdout` or `stderr`. The process is not held up by Redis, for longer than the publisher may.
+    `source` is `stdout` or `stderr`. The process is not held up by Redis, for longer than the publisher may. Returns
+    soon after it has ended, even when processes that it started go on: what these still write is written, too.
 
     Args:
         timeout: Seconds, after which the process is killed.
@@ -98,25 +101,43 @@ def run_process(
         process.wait()
         raise
     finally:
+        deadline = time.monotonic() + _LAST_WORDS_SECONDS
         for reader in readers:
-            reader.join()
+            reader.join(max(0.0, deadline - time.monotonic()))
     if check and code:
         raise subprocess.CalledProcessError(code, command)
     return subprocess.CompletedProcess(command, code)
 
 
 def copy_lines(run: Run, stream: str, pipe: IO[bytes], source: str) -> None:
-    """Append each line of *pipe* until its end."""
+    """Append each line of *pipe* until its end. Whatever becomes of a line, the pipe is read: somebody writes."""
     with pipe:
         while line := pipe.readline(MAX_LINE_BYTES):
-            run._append(stream, [output_line(line, source)])
+            try:
+                _append_line(run, stream, line, source)
+            except Exception as error:
+                log.warning("run %s: a line of its process was dropped: %s", run.id, error)
             while line and not line.endswith(b"\n"):  # the rest of a line that was cut
                 line = pipe.readline(MAX_LINE_BYTES)
 
 
-def output_line(line: bytes, source: str, moment: datetime | None = None) -> bytes:
-    """A line that a process wrote, as a chunk; *moment* is when, else now."""
-    whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
-    text = line.decode(errors="replace").rstrip("\r\n") + ("" if whole else _CUT)
+def _append_line(run: Run, stream: str, line: bytes, source: str) -> None:
+    try:
+        run._append(stream, [output_line(line, source)])
+    except TooLarge as error:  # chunks may be smaller here than lines are
+        run._append(stream, [fitting_line(line, source, error.limit)])
+
+
+def fitting_line(line: bytes, source: str, limit: int, moment: datetime | None = None) -> bytes:
+    """As `output_line`, cut so that the chunk has no more bytes than *limit*."""
+    whole = output_line(line, source, moment)
+    # Six bytes are the most that one becomes.
+    return whole if len(whole) <= limit else output_line(line[: limit // 8], source, moment, cut=True)
+
+
+def output_line(line: bytes, source: str, moment: datetime | None = None, *, cut: bool = False) -> bytes:
+    """A line that a process wrote, as a chunk; *moment* is when, else now. A line as long as may be is *cut*."""
+    cut = cut or (len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"))
+    text = line.decode(errors="replace").rstrip("\r\n") + (_CUT if cut else "")
     fields: dict[str, Any] = {"source": source}
     return log_line(text, "error" if source == "stderr" else "info", fields, moment)

@@ -88,6 +88,16 @@ class Mailing(ABC):
             self._outbox.drop(loss.reason, loss.count)
         self._journal.lost(run, loss)
 
+    def _write(self, run: str, stream: str, chunks: list[bytes]) -> Outcome | None:
+        """Put chunks into the outbox. Returns as its `append`; what is dropped is logged, too."""
+        with self._lock:
+            outcome = self._outbox.append(run, stream, chunks, time.monotonic())
+            if outcome is Outcome.DEFERRED:
+                self._wake()
+        if outcome is Outcome.DROPPED:
+            self._journal.lost(run, Loss("chunks", len(chunks), "so much waits to be sent that there is no room"))
+        return outcome
+
     def adopt(self, others: Iterable[Unsent]) -> None:
         """Take over what another one could not send."""
         with self._lock:
@@ -112,6 +122,8 @@ class Mailing(ABC):
             self._outbox.sent()
             for loss in said.losses:
                 self._outbox.drop(loss.reason, loss.count)
+            for stream in said.renamed:
+                self._outbox.numbering.forget(run, stream)
             if said.applied is not None and unsent.change.lease_ms:
                 self._leases.begun(unsent.change, said.applied, time.monotonic())
                 self._wake()

@@ -132,7 +132,8 @@ class Outbox:
     def append(self, run: str, stream: str, chunks: list[bytes], now: float) -> Outcome | None:
         """Chunks for the end of a stream. Returns as `operate` does."""
         size = sum(map(len, chunks))
-        if self._chunk_bytes + size > MAX_CHUNK_BYTES:
+        # What is said at once while nothing waits may be more: the caller has it in memory, and it goes out now.
+        if self._chunk_bytes + size > MAX_CHUNK_BYTES and (self._chunk_bytes or self.breaker.open):
             self._dropped["chunks"] += len(chunks)
             return Outcome.DROPPED
         entries = self._runs.get(run)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -25,7 +25,7 @@ from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SE
 from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from gateway.changes import Operation
     from gateway.publisher.cancelling import Wish
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from gateway.publisher.leases import Held
     from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter, Command
+
+#: The thread that sends what waits. What others log in it is of our own doing.
+THREAD_NAME: Final = "runcast publisher"
 
 
 class _Here(threading.local):
@@ -49,7 +52,7 @@ class Sender(Mailing):
         self._client: redis.Redis | None = None
         self._news = threading.Condition(self._lock)
         self._here = _Here()
-        self._interruptions: deque[tuple[Change, object]] = deque()
+        self._interruptions: deque[Callable[[], object]] = deque()
         self._turns = [threading.RLock() for _ in range(TURNS)]
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
         self._thread: threading.Thread | None = None
@@ -63,7 +66,7 @@ class Sender(Mailing):
         A lease that it begins is renewed until the run ends, or *holder* is gone.
         """
         if self._here.busy:
-            return self._say_later(change, holder)
+            return self._say_later(lambda: self._put(change, holder))
         self._here.busy = True
         try:
             with self._turns[turn_of(change.run)]:
@@ -77,17 +80,14 @@ class Sender(Mailing):
     def operate(self, run: str, operation: Operation, attempt: int | None) -> Told:
         """Change metadata: at once if it is some time since the last, else soon, together with what follows."""
         if self._here.busy:
-            return self._say_later(Change(run=run, attempt=attempt, operations=(operation,)))
+            return self._say_later(lambda: self._put(Change(run=run, attempt=attempt, operations=(operation,)), None))
         self._here.busy = True
         try:
             with self._lock:
                 outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
                 if outcome is Outcome.DEFERRED:
                     self._wake()
-            if outcome is not None:
-                return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
-            with self._turns[turn_of(run)]:
-                return self._send(run)
+            return self._send_if_due(run, outcome)
         finally:
             self._here.busy = False
             if self._interruptions:
@@ -96,36 +96,47 @@ class Sender(Mailing):
     def append(self, run: str, stream: str, chunks: list[bytes]) -> Told:
         """Write to a stream: at once if it is some time since the last, else soon, together with what follows."""
         if self._here.busy:
-            return DROPPED  # a signal handler that logs while its thread is in here
+            return self._say_later(lambda: self._write(run, stream, chunks))
         self._here.busy = True
         try:
-            with self._lock:
-                outcome = self._outbox.append(run, stream, chunks, time.monotonic())
-                if outcome is Outcome.DEFERRED:
-                    self._wake()
-            if outcome is not None:
-                return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
-            with self._turns[turn_of(run)]:
-                return self._send(run)
+            return self._send_if_due(run, self._write(run, stream, chunks))
         finally:
             self._here.busy = False
-            self._say_what_was_interrupted()
+            if self._interruptions:
+                self._say_what_was_interrupted()
+
+    def _send_if_due(self, run: str, outcome: Outcome | None) -> Told:
+        """Send now, unless the outbox has said what becomes of it."""
+        if outcome is not None:
+            return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
+        try:
+            with self._turns[turn_of(run)]:
+                return self._send(run)
+        except BaseException:  # a time limit of the job's, say, while it waited for its turn
+            with self._lock:
+                self._wake()
+            raise
 
     def _put(self, change: Change, holder: object) -> None:
         now = time.monotonic()
         self._leases.note(change, holder, now)
         self._outbox.put(change, now)
 
-    def _say_later(self, change: Change, holder: object = None) -> Told:
+    def _say_later(self, put: Callable[[], object]) -> Told:
         """A signal handler speaks while its thread is in here, with locks and half-done work: it has to wait."""
-        self._interruptions.append((change, holder))
+        self._interruptions.append(put)
         return DEFERRED
 
     def _say_what_was_interrupted(self) -> None:
         while self._interruptions:
-            with self._lock:
-                self._put(*self._interruptions.popleft())
-                self._wake()
+            self._here.busy = True  # a handler that comes now waits, too
+            try:
+                with self._lock:
+                    if self._interruptions:  # another thread may have been here
+                        self._interruptions.popleft()()
+                        self._wake()
+            finally:
+                self._here.busy = False
 
     def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
         """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
@@ -157,9 +168,16 @@ class Sender(Mailing):
         while not self._flush_once(deadline):
             pause = self._pause()
             if time.monotonic() + pause >= deadline:
-                return not self.statistics.unsent
+                return self._is_all_sent()
             time.sleep(pause + 0.001)
         return True
+
+    def _is_all_sent(self) -> bool:
+        for turn in self._turns:  # what another thread is sending does not wait any more, and is not sent yet
+            if not turn.acquire(blocking=False):
+                return False
+            turn.release()
+        return not self.statistics.unsent
 
     def _flush_once(self, deadline: float) -> bool:
         insist = True  # the pause was meant to spare the job, which is over or asks for it
@@ -265,7 +283,7 @@ class Sender(Mailing):
         if self._closed:
             return
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._send_what_waits, name="runcast publisher", daemon=True)
+            self._thread = threading.Thread(target=self._send_what_waits, name=THREAD_NAME, daemon=True)
             with suppress(RuntimeError):  # the interpreter is about to end; the flush at exit sends the rest
                 self._thread.start()
         elif due < self._wakes_at:

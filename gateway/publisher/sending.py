@@ -90,6 +90,8 @@ class Said:
     #: None when there was nothing but chunks.
     applied: Applied | None
     losses: tuple[Loss, ...] = ()
+    #: Streams of which Redis lost what was written: their writer goes on under another name.
+    renamed: tuple[str, ...] = ()
 
 
 def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command | Pause, Any, Said]:
@@ -101,6 +103,7 @@ def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command |
     """
     change, operations = unsent.stamped(now), list(unsent.operations)
     losses: list[Loss] = []
+    named = [batch.writer for batch in unsent.batches]
     missing = yield from _append(unsent.batches, change.run, writer, losses)
     if not _is_empty(change, operations):
         applied = yield from _say_change(unsent, writer, change, operations, losses)
@@ -110,7 +113,8 @@ def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command |
         missing = yield from _append(unsent.batches, change.run, writer, losses)  # now there is such a run
     if missing:
         losses.append(Loss("missing", sum(len(batch.chunks) for batch in unsent.batches), "there is no such run"))
-    return Said(applied, tuple(losses))
+    renamed = [batch.stream for batch, name in zip(unsent.batches, named, strict=True) if batch.writer != name]
+    return Said(applied, tuple(losses), tuple(renamed))
 
 
 def _say_change(
@@ -149,23 +153,35 @@ def _append(
 ) -> Generator[Command | Pause, Any, bool]:
     """Append what is to go into streams, in pieces. Returns whether there is no such run, so that nothing was."""
     for batch in batches:
-        for start in range(0, len(batch.chunks), CHUNKS_AT_ONCE):
-            chunks = batch.chunks[start : start + CHUNKS_AT_ONCE]
-            append = Append(run, batch.stream, chunks, batch.writer, batch.first + start)
-            appended = yield from _ask_append(append, writer)
-            if appended.outcome is AppendOutcome.GAP:
-                # Redis lost what this writer wrote before; what comes is a log of its own.
-                append = replace(append, writer=secrets.token_hex(8), first=0)
-                batch.writer, batch.first = append.writer, -start
-                appended = yield from _ask_append(append, writer)
-            if appended.outcome is AppendOutcome.MISSING:
-                return True
-            if appended.outcome is AppendOutcome.TOO_MANY_STREAMS:
-                losses.append(Loss("too_many_streams", len(batch.chunks), "a run has at most 100 streams"))
-                break
-            if not appended.announced:
-                yield from _apply(Change(run=run, stream=batch.stream), (), "", writer)
+        try:
+            outcome = yield from _append_batch(batch, run, writer)
+        except ResponseError as error:
+            if not is_refusal(error):
+                raise
+            losses.append(Loss("refused", len(batch.chunks), str(error)))  # the run goes on without its stream
+            continue
+        if outcome is AppendOutcome.MISSING:
+            return True
+        if outcome is AppendOutcome.TOO_MANY_STREAMS:
+            losses.append(Loss("too_many_streams", len(batch.chunks), "a run has at most 100 streams"))
     return False
+
+
+def _append_batch(batch: Batch, run: str, writer: ChangeWriter) -> Generator[Command | Pause, Any, AppendOutcome]:
+    for start in range(0, len(batch.chunks), CHUNKS_AT_ONCE):
+        chunks = batch.chunks[start : start + CHUNKS_AT_ONCE]
+        append = Append(run, batch.stream, chunks, batch.writer, batch.first + start)
+        appended = yield from _ask_append(append, writer)
+        if appended.outcome is AppendOutcome.GAP:
+            # Redis lost what this writer wrote before; what comes is a log of its own.
+            append = replace(append, writer=secrets.token_hex(8), first=0)
+            batch.writer, batch.first = append.writer, -start
+            appended = yield from _ask_append(append, writer)
+        if appended.outcome is not AppendOutcome.APPENDED:
+            return appended.outcome
+        if not appended.announced:
+            yield from _apply(Change(run=run, stream=batch.stream), (), "", writer)
+    return AppendOutcome.APPENDED
 
 
 def _ask_append(append: Append, writer: ChangeWriter) -> Generator[Command | Pause, Any, Appended]:

@@ -34,6 +34,8 @@ _BACKLOG: Final = 4096
 #: Of a server that does not drain (in tests): what open viewers get to say goodbye before they are cut.
 _SHUTDOWN_SECONDS: Final = 10
 _FILES_WANTED: Final = 65_536
+#: With fewer an operator should know.
+_FEW_FILES: Final = 10_000
 
 
 def server_config(app: ASGIApp | Callable[[], ASGIApp], settings: Settings, **options: Any) -> uvicorn.Config:
@@ -61,7 +63,7 @@ def raise_file_limit() -> None:
     wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if wanted < _FILES_WANTED:
+    if wanted < _FEW_FILES:
         _log.warning("at most about %d viewers: the limit of open files is that low (ulimit -Hn)", wanted)
 
 
@@ -81,7 +83,7 @@ def listen(settings: Settings) -> socket.socket:
         reason = str(error.strerror).partition(" (")[0]  # without Python's own words about the address
         raise Misconfigured(
             f"can't listen on {settings.host}:{settings.port}: {reason}. Stop what listens there, or choose another "
-            "address with RUNCAST_HOST and RUNCAST_PORT"
+            "address with --host and --port (RUNCAST_HOST, RUNCAST_PORT)"
         ) from error
 
 

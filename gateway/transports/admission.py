@@ -199,6 +199,17 @@ class Admission:
         if self._gatekeeper is not None:
             self._gatekeeper.check(admitted)
 
+    def check_still(self, admitted: Admitted) -> None:
+        """
+        Whether what was admitted holds on, for what lasts.
+
+        Raises:
+            TokenExpired, TokenRevoked, Unavailable: As `admit`.
+        """
+        self.check_revoked(admitted)
+        if time.time() >= self.end_of(admitted):
+            raise TokenExpired
+
     async def use(self, admitted: Admitted) -> None:
         """
         Take what was admitted as used. For all but one-time tokens this does nothing.
@@ -255,12 +266,13 @@ class Admission:
             action: What is to be done to it: read or write. Neither implies the other.
 
         Raises:
-            NotAllowed: Naming the scopes of which any would do.
+            NotAllowed: Naming the scopes of which any would do, as far as they follow from the feed's name.
             Unavailable: When the run must be looked at and can't be.
         """
         judged = await self.judge(admitted, feed, action)
         if judged.scope is None:
-            raise NotAllowed(str(feed), ", ".join(judged.needed))
+            # Never what else would do: of a run that would be its tags, for whoever may not see them.
+            raise NotAllowed(str(feed), ", ".join(Judgement(action, None, tuple(_resources(feed))).needed))
 
     async def judge(self, admitted: Admitted, feed: FeedId, action: str = "read") -> Judgement:
         """

@@ -63,7 +63,7 @@ class PollEndpoint:
             return
         try:
             wait = _wait_of(scope)
-            wishes, admitted = await wishes_of(self._services, scope, besides=_WAIT)
+            wishes, admitted = await wishes_of(self._services, scope, besides=_WAIT, counted=True)
             if await EventsResponse(self._services, wishes, admitted).ended_before():
                 await respond(send, 204, b"", [])
                 return
@@ -124,13 +124,16 @@ class _Kept:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        #: Whether nothing more is to be waited for.
+        #: Whether nothing more is to be waited for. What is told until the answer goes out is kept all the same: its
+        #: cursor is behind that.
         self.over = False
+        #: Whether it was too much, so that nothing of it is told.
+        self.too_large = False
         self.changed = asyncio.Event()
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        if self.over:
+        if self.too_large:
             return
         for line in data.splitlines():
             if line.startswith(b'{"type":"snapshot"') and all(part in line for part in _NOTHING_NEW):
@@ -142,7 +145,7 @@ class _Kept:
             error = TooLarge(
                 "the answer, which `limit` or `skipColumns` can make smaller,", size=self._size, limit=MOST_BYTES
             )
-            self.lines = [refusals.error_message(error)]
+            self.lines, self.too_large = [refusals.error_message(error)], True
             self._end()
 
     def close(self, code: int, reason: str) -> None:
@@ -250,10 +253,10 @@ class PollViewer(Viewer):
         return all(follower.phase is Phase.LIVE for follower in self._followers())
 
     def _cursor(self) -> Cursor | None:
-        """Up to where all its feeds have been told everything; while that is not known, where it came from."""
+        """Up to where all its feeds have been told everything; while that is not so, where it came from."""
         followers = self._followers()
         epochs = {follower.group.epoch for follower in followers}
-        if len(epochs) != 1 or not self._is_live():
+        if len(epochs) != 1 or not self._is_live() or self._kept.too_large:
             return self._wishes[0].cursor
         return Cursor(epochs.pop(), min(follower.group.place(follower) for follower in followers))
 

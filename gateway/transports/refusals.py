@@ -128,12 +128,12 @@ def internal_error() -> tuple[int, bytes]:
 
 def not_found(path: str) -> tuple[int, bytes]:
     """As `problem`, for a path where there is nothing."""
-    return problem(NotFound(f"there is nothing at {path[:200]}"))
+    return problem(NotFound(f"there is nothing at {path[:200]}; /docs shows what there is"))
 
 
 def method_not_allowed(method: str, allowed: str = "GET") -> tuple[int, bytes]:
     """As `problem`, for a path where there is something else to do."""
-    detail = f"only {allowed} is answered here, not {method[:20]}"
+    detail = f"only {allowed} {'are' if ',' in allowed else 'is'} answered here, not {method[:20]}"
     body = {"status": 405, "title": "Method not allowed", "detail": detail, "code": "method_not_allowed"}
     return 405, encode_message({**body, "retry": False})
 

@@ -20,7 +20,7 @@ from gateway.runs import hidden_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gateway.feed.view import Shown
+    from gateway.feed.view import Message, Shown
 
 #: Windows of viewers who come in the same minute begin together, so that they share a view.
 _SINCE_STEP_MS: Final = 60_000
@@ -37,6 +37,8 @@ class Wish:
     limit: int = MAX_LIMIT
     #: Of a stream: only what comes from now on.
     from_now: bool = False
+    #: What is told first, if anything (transports/streams.py).
+    begin: Message | None = None
 
     def view(self, token_hides: frozenset[str] | None) -> Shown:
         """What a token hides replaces what the viewer asked for (Trigger.dev realtime protocol, section 3.7)."""

@@ -55,12 +55,15 @@ class EventsEndpoint:
             await respond(send, status, body, refusals.problem_headers(error))
 
 
-async def wishes_of(services: Services, scope: Scope, *, besides: str = "") -> tuple[list[Wish], Admitted]:
+async def wishes_of(
+    services: Services, scope: Scope, *, besides: str = "", counted: bool = False
+) -> tuple[list[Wish], Admitted]:
     """
     What a request with feeds in its query asks for, and what it may see; its token is used now.
 
     Args:
         besides: A parameter that is not for us.
+        counted: Whether it is one of the requests that may not come faster than so many a second.
 
     Raises:
         GatewayError: Saying why not; then nothing was used.
@@ -74,6 +77,8 @@ async def wishes_of(services: Services, scope: Scope, *, besides: str = "") -> t
     admission.check_origin(headers.get("origin"))
     token = next((value for name, value in pairs if name == "token"), None)
     admitted = admission.admit(bearer(headers.get("authorization")) or token)
+    if counted:
+        services.quotas.check_request(admitted.environment, admitted.token)
     wishes = parse_query([pair for pair in pairs if pair[0] != besides], headers.get("last-event-id"))
     for wish in wishes:
         await admission.check_feed(admitted, wish.feed)
@@ -133,8 +138,7 @@ class EventsResponse:
         chunked = handover is not None and scope["http_version"] == "1.1"
         viewer = EventsViewer(self._services, self._wishes, self._admitted, chunked=chunked)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        retry = b"retry: %d\n\n" % random.randint(*_RETRY_MILLISECONDS)
-        await send({"type": "http.response.body", "body": retry, "more_body": True})
+        await send({"type": "http.response.body", "body": self._first_words(), "more_body": True})
         if handover is not None:
             handover(viewer, self._services.settings.socket_limits)
             return
@@ -147,6 +151,14 @@ class EventsResponse:
 
         limit = self._services.settings.unsent_limit_bytes
         await serve_on_asgi(viewer, receive, send_piece, say_goodbye, unsent_limit=limit)
+
+    def _first_words(self) -> bytes:
+        """How soon to come back, and for who began now and was told nothing yet, with which cursor."""
+        words = b"retry: %d\n" % random.randint(*_RETRY_MILLISECONDS)
+        for wish in self._wishes:
+            if wish.from_now and wish.cursor is not None:
+                words += b"id: %s\n" % str(wish.cursor).encode()
+        return words + b"\n"
 
 
 async def respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -192,6 +204,8 @@ class EventsViewer(Viewer):
             self.refuse(error)
             return
         for wish in self._wishes:
+            if wish.begin is not None:
+                connection.tell(wish.begin)
             self._services.hub.follow(connection, wish.view(self._allowed.hidden), wish.cursor)
         self._wishes = ()
 

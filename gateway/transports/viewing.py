@@ -1,5 +1,5 @@
 """
-What both transports do for a viewer: let it see until its token ends, send it away politely, let go of it when it takes
+What all transports do for a viewer: let it see until its token ends, send it away politely, let go of it when it takes
 nothing any more.
 """
 

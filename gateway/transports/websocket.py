@@ -25,7 +25,7 @@ from gateway.transports.admission import bearer, headers_of
 from gateway.transports.framings import LINES, WEBSOCKET
 from gateway.transports.requests import Authenticate, Subscribe, Unsubscribe, parse_message, spell_authenticate
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
-from gateway.transports.streams import beginning
+from gateway.transports.streams import resolved
 from gateway.transports.viewing import Viewer, log
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 SUBPROTOCOL: Final = "runcast.v1"
 _TOKEN_SUBPROTOCOL: Final = "token."  # noqa: S105 - a prefix, not a secret
-#: A viewer that says more is listened to more slowly: all its feeds at once, and then so many messages a second.
-_MESSAGES_AT_ONCE, _MESSAGES_PER_SECOND = 1000, 100
+#: A viewer that says more is listened to more slowly: all its feeds several times over, then so many messages a second.
+_MESSAGES_AT_ONCE, _MESSAGES_PER_SECOND = 5000, 500
 #: Messages of one viewer that wait to be worked on; more are left in the socket.
 _INBOX: Final = 64
 _BAD_MESSAGES: Final = 10
@@ -223,6 +223,8 @@ class WebSocketViewer(Viewer):
         if self._connection is not None:
             await self.renew(admitted)
         else:
+            # Before its token may be used up.
+            self._services.quotas.check_connection(admitted.environment, admitted.token)
             await self._services.admission.use(admitted)
             self._enter(admitted)
 
@@ -239,12 +241,14 @@ class WebSocketViewer(Viewer):
         if len(connection.followers) >= limit:
             raise TooManyFeeds(limit=limit)
         await self._services.admission.check_feed(admitted, wish.feed)
-        cursor = await beginning(self._services.store, admitted.environment, wish)
+        wish = await resolved(self._services.store, admitted.environment, wish)
         while self._admitted is not None and self._admitted is not admitted:  # it has another token meanwhile
             admitted = self._admitted
             await self._services.admission.check_feed(admitted, wish.feed)
         if self._connection is not None:  # it may have gone meanwhile
-            self._services.hub.follow(connection, wish.view(admitted.hidden), cursor)
+            if wish.begin is not None:
+                connection.tell(wish.begin)
+            self._services.hub.follow(connection, wish.view(admitted.hidden), wish.cursor)
 
     def _unsubscribe(self, name: str) -> None:
         connection, _ = self._signed_in()

@@ -307,5 +307,6 @@ class Lines:
         return {}
 
     def _check_open(self) -> None:
+        asyncio.get_running_loop()  # raises RuntimeError where nothing can be followed
         if self._closed:
             raise ViewerClosed

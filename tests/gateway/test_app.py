@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,16 @@ def test_the_app_is_made_from_public_names() -> None:
     """What somebody needs who serves it by another server is in the package itself."""
     assert gateway.create_app is create_app
     assert gateway.Settings is Settings
+
+
+def test_many_environments_make_no_slow_start(redis_server: RedisServer) -> None:
+    """Nor a slow reload, while which nobody is served: what is done for all keys is done once, not for each again."""
+    many = [EnvironmentKeys.of(f"environment_{number}", f"{number:04}-{SECRET}") for number in range(1000)]
+    began = time.monotonic()
+
+    create_app(Settings(redis_url=redis_server.url), Keyring(many))
+
+    assert time.monotonic() - began < 5  # a tenth of a second; fifty, if it grows with the square
 
 
 @pytest.mark.parametrize("under", ["", "/runcast", "/a/b c"])

@@ -117,6 +117,37 @@ def changing(redis_server: RedisServer, environment: EnvironmentId) -> Iterator[
 
 
 _numbers = itertools.count()
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        (INCREMENT, "$.l.*.*", 1),
+        (APPEND, "$.l.*", 1),
+        (APPEND, "$.l.*", "x" * 100_000),
+        (SET, "$.l.*.100000", None),
+        (REMOVE, "l", [1]),
+        (SET, "$.l.*.x.y", None),
+    ],
+    ids=lambda operation: f"{operation[0]} {operation[1]}",
+)
+def test_what_few_bytes_may_ask_for_has_a_bound(operation: tuple[Operator, str, Any]) -> None:
+    """A thousand operations, each on all of ten thousand places, would take a minute, or all memory."""
+    document = {"l": [[number] for number in range(10_000)]}
+
+    with pytest.raises(BadChange, match="too many places"):
+        apply_operations(document, [Operation(*operation)] * 1000, most=20_000)
+
+
+def test_the_bound_is_not_felt_by_who_asks_for_little() -> None:
+    """A thousand operations on single places, however long the lists are, and one on all of many."""
+    document = {"l": [[number] for number in range(10_000)], "log": list(range(10_000))}
+    single = [Operation(APPEND, "log", {"at": number}) for number in range(1000)]
+
+    for operations in (single, [Operation(INCREMENT, "$.l.*.0", 1)]):
+        assert apply_operations(document, operations, most=20_000) == apply_operations(document, operations)
+
+
 _keys = st.sampled_from(["a", "b", "c/d", "ü"])
 _numbers_in_json = st.one_of(
     st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0, -0.0, 0.1])

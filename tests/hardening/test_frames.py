@@ -170,7 +170,7 @@ async def test_every_ping_of_a_flood_is_answered_to_who_reads_the_answers(gatewa
 async def test_a_flood_whose_answers_are_taken_is_answered_whole(gateway: Gateway) -> None:
     """Backpressure loses nothing: every one of thousands of messages at once is answered, in order."""
     peer = await gateway.viewer()
-    names = [f"run:{'x' * 150}{number}" for number in range(20_000)]
+    names = [f"run:{'x' * 150}{number}" for number in range(6_000)]
 
     peer.send(b"".join(say({"type": "unsubscribe", "feed": name}) for name in names))
 
@@ -183,11 +183,11 @@ async def test_thousands_of_wishes_at_once_do_not_hold_up_others(gateway: Gatewa
     modest.send(say({"type": "subscribe", "run": "run_2"}))
     await modest.message("snapshot")
 
-    greedy.send(say({"type": "subscribe", "run": "run_2"}) * 20_000)
+    greedy.send(say({"type": "subscribe", "run": "run_2"}) * 6_000)
     gateway.publish("run_2", attempt=next(gateway._attempts))
 
     await modest.message("update")
-    for _ in range(19_999):
+    for _ in range(5_999):
         heard = await greedy.hear()
         assert isinstance(heard, dict)
 

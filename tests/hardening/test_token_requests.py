@@ -128,6 +128,13 @@ async def test_a_wish_that_means_nothing_is_refused_by_its_field(
     assert answer.problem["retry"] is False
 
 
+async def test_a_moment_that_is_none_is_refused_with_what_would_be_one(gateway: Gateway) -> None:
+    """`issuedBefore` takes seconds, where a list of runs takes milliseconds: the text must not mix them up."""
+    answer = await post(gateway, PATHS[1], {"issuedBefore": "yesterday"})
+
+    assert "2026-01-31T10:00:00Z, or unix seconds, not 'yesterday'" in answer.problem["detail"]
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff", b'{"scopes":["\\ud800"]}', b'{"jti":"a","jti":"b"}']

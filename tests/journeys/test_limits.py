@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -83,6 +84,16 @@ async def test_a_token_has_a_rate_of_its_own(inside: Inside) -> None:
     assert backend.status_code == 200
 
 
+async def test_polls_are_requests(inside: Inside) -> None:
+    """Else whoever does not want to wait could ask as fast as it can."""
+    token = {"authorization": f"Bearer {mint(['read:runs'], GREEDY)}"}
+    async with httpx2.AsyncClient(base_url=inside.url) as client:
+        answers = [await client.get("/v1/poll?run=r&wait=0", headers=token) for _ in range(7)]
+
+    assert (answers[0].status_code, answers[-1].status_code) == (200, 429)
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
 async def test_changes_over_the_rate_are_refused(inside: Inside, own_redis: RedisServer) -> None:
     """Also in one large request: what it brings is owed."""
     with Publisher(own_redis.url, environment="greedy") as publisher:
@@ -122,6 +133,27 @@ async def test_connections_over_the_limit_are_refused(inside: Inside) -> None:
     assert closed.value.rcvd.code == 4429
     assert (events.status_code, events.json()["code"]) == (429, "too_many_connections")
     assert int(events.headers["retry-after"]) >= 1
+
+
+async def test_a_one_time_token_that_finds_no_place_is_not_used_up(inside: Inside) -> None:
+    """On whatever it comes; when there is a place again it opens one connection."""
+    key = GREEDY.current.secret
+    once = mint(["read:runs"], GREEDY, one_time=True)
+    asking = {"authorization": f"Bearer {once}"}
+    async with contextlib.AsyncExitStack() as places:
+        for _ in range(5):
+            await welcomed(await places.enter_async_context(socket(inside, key)))
+        async with socket(inside, once) as refused, httpx2.AsyncClient(base_url=inside.url) as client:
+            told = [json.loads(await refused.recv())["code"]]
+            told += [
+                (await client.get(f"/v1/{way}?run=r", headers=asking)).json()["code"] for way in ("events", "poll")
+            ]
+    while inside.viewers:
+        await asyncio.sleep(0.01)
+    async with socket(inside, once) as opened:
+        await welcomed(opened)
+
+    assert told == ["too_many_connections"] * 3
 
 
 class Flood(threading.Thread):

@@ -199,13 +199,33 @@ async def test_a_server_that_stops_lets_its_polls_go(gateway: Inside, jobs: Jobs
     assert told["cursor"] == cursor
 
 
+async def test_what_happens_while_a_poll_is_sent_away_is_not_lost(gateway: Inside, jobs: Jobs) -> None:
+    """It is in that answer, or after the answer's cursor."""
+    jobs.create("run_1")
+    cursor = await cursor_of(gateway, "run=run_1")
+    for number in range(1, 6):
+        async with held(gateway, f"run=run_1&cursor={cursor}") as poll:
+            jobs.say("run_1", set={"n": number})  # on its way to the gateway
+            for viewer in gateway.services.expirations._everybody():
+                viewer.close(1001, "time to go")
+            told = (await poll).json()
+        if not any(message["type"] == "update" for message in told["messages"]):
+            told = (await ask(gateway, f"run=run_1&cursor={told['cursor']}")).json()
+        updates = [message for message in told["messages"] if message["type"] == "update"]
+        assert [message["metadata"]["changed"] for message in updates] == [{"n": number}]
+        cursor = told["cursor"]
+
+
 async def test_an_answer_has_a_limit(gateway: Inside, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for more is told what would make it less, and keeps its cursor."""
     monkeypatch.setattr(poll_module, "MOST_BYTES", 10_000)
+    jobs.create("run")
+    cursor = await cursor_of(gateway, "all=true")
     for number in range(3):
         jobs.create(f"run_{number}", columns={"payload": "x" * 5000})
-    told = (await ask(gateway, "all=true")).json()
+    told = (await ask(gateway, f"all=true&cursor={cursor}")).json()
     assert [message["code"] for message in told["messages"]] == ["too_large"]
+    assert told["cursor"] == cursor
     assert len((await ask(gateway, "all=true&limit=1")).json()["messages"]) == 1
     assert (await ask(gateway, "all=true&skipColumns=payload")).json()["messages"][0]["complete"]
 

@@ -319,6 +319,30 @@ async def test_readers_on_one_socket(gateway: GatewayProcess, publisher: Publish
     }
 
 
+async def test_now_is_when_it_was_asked(gateway: GatewayProcess, publisher: Publisher) -> None:
+    """Who skips what there was is told where that is, and goes on from there, even when cut off at once."""
+    run = publisher.run(RUN)
+    run.stream(KEY).write_all(["old", "older"])
+    publisher.flush()
+    headers = {"Authorization": f"Bearer {token('read:runs:' + RUN)}"}
+    address = f"{gateway.url.replace('http', 'ws')}/v1/ws"
+    stream = {"type": "subscribe", "stream": {"run": RUN, "key": KEY}}
+    async with connect(address, additional_headers=headers) as socket:
+        await socket.send(json.dumps({**stream, "from": "now"}))
+        heard = _Heard(socket)
+        await heard.until("begin")
+    (begin,) = [message for message in heard.messages if message["type"] == "begin"]
+    run.stream(KEY).write("between")
+    publisher.flush()
+    async with connect(address, additional_headers=headers) as socket:
+        await socket.send(json.dumps({**stream, "cursor": begin["cursor"]}))
+        again = _Heard(socket)
+        await again.until("chunk")
+
+    assert begin["firstIndex"] == 2
+    assert again.chunks(f"stream:{RUN},{KEY}") == ["between"]
+
+
 class _Heard:
     def __init__(self, socket: Any) -> None:
         self._socket = socket
@@ -335,7 +359,7 @@ class _Heard:
 
 async def test_what_was_trimmed_is_seen(tmp_path: Path, own_redis: RedisServer) -> None:
     """A stream over its limit begins later; a reader is told where."""
-    with Publisher(own_redis.url, limits=Limits(stream_bytes=2_000)) as publisher:
+    with Publisher(own_redis.url, limits=Limits(stream_bytes=200 * 34)) as publisher:
         run = publisher.create("write", id=RUN)
         run.start()
         for number in range(300):

@@ -22,6 +22,7 @@ local largest_message, writer, first = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV
 local FIRST_CHUNK = 11
 local history_key, row_key, stream_key, state_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local MAX_STREAMS, MAX_WRITERS = 100, 64
+local CHUNK_COSTS = 24  -- what Redis needs for a small chunk besides its text: a limit for memory must count it
 
 local now = now_microseconds()
 local history = read_history(history_key, now, key_lifetime(kept))
@@ -57,7 +58,7 @@ for i = 1, count do
   size = size + #chunk
   index = index + 1
 end
-bytes = bytes + size
+bytes = bytes + size + count * CHUNK_COSTS
 local fields = {'next', integer(index)}
 if writer ~= '' then
   expected = expected + count
@@ -79,11 +80,13 @@ end
 
 if bytes > most_bytes then
   local gone, first_kept
+  local step = 1  -- to look at a chunk is to copy it, and they may be large: not many more than go
   while bytes > most_bytes do
-    local oldest = redis.call('XRANGE', stream_key, '-', '+', 'COUNT', 64)
+    local oldest = redis.call('XRANGE', stream_key, '-', '+', 'COUNT', step)
+    step = math.min(2 * step, 64)
     for _, entry in ipairs(oldest) do
       if bytes <= most_bytes then break end
-      bytes = bytes - #entry[2][2]
+      bytes = bytes - #entry[2][2] - CHUNK_COSTS
       gone, first_kept = entry[1], tonumber(entry[2][1]) + 1
       redis.call('XDEL', stream_key, entry[1])
     end
@@ -98,7 +101,7 @@ end
 fields[#fields + 1] = 'bytes'; fields[#fields + 1] = integer(bytes)
 redis.call('HSET', state_key, unpack(fields))
 
--- 3. It lives as long as its run, which is renewed by its own changes; and as long as it is written to, so is the run.
+-- 3. It lives as long as its run, which is renewed by its own changes and its lease, and renews its streams with itself.
 
 local row_lifetime = redis.call('PTTL', row_key)
 local lifetime = math.min(row_lifetime, key_lifetime(kept_streams))

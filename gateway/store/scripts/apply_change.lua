@@ -1,6 +1,8 @@
 -- Applies one change to one run, all or nothing, and tells everyone who follows it.
 -- include lib/history.lua
 -- include lib/retention.lua
+-- include lib/statuses.lua
+-- include lib/deadlines.lua
 --
 -- KEYS  1 history of the environment   2 row of the run   3 its metadata
 -- ARGV  the fields of `named`, in that order; then lists, each led by its length:
@@ -44,17 +46,6 @@ local columns, initial, initial_metadata, tags, operations = take(2), take(2), t
 local prefix, run = named.prefix, named.run
 local history_key, row_key, metadata_key = KEYS[1], KEYS[2], KEYS[3]
 
--- Within an attempt a status may only rise; among equals the later one holds. (design, "Writing")
-local FINAL_RANK = 9
-local STARTED_RANK = 5
-local RANK = {
-  DELAYED = 1, PENDING_VERSION = 2, WAITING_FOR_DEPLOY = 2, PENDING = 3, DEQUEUED = 4,
-  EXECUTING = 5, PAUSED = 5, WAITING_TO_RESUME = 5, RETRYING_AFTER_FAILURE = 6,
-  COMPLETED_SUCCESSFULLY = FINAL_RANK, CANCELED = FINAL_RANK, COMPLETED_WITH_ERRORS = FINAL_RANK,
-  INTERRUPTED = FINAL_RANK, SYSTEM_FAILURE = FINAL_RANK, CRASHED = FINAL_RANK, EXPIRED = FINAL_RANK,
-  TIMED_OUT = FINAL_RANK,
-}
-local WAITS = {PAUSED = true, WAITING_TO_RESUME = true}
 local MAX_TAGS, MAX_TRANSITIONS = 10, 100
 -- Appending or incrementing again is not the same. So such a change has a name (`once`, of eight characters), and the
 -- last names are kept for whoever had no answer and asks again; the children of a batch count in their parent together.
@@ -90,36 +81,18 @@ local known_attempt = tonumber(row._attempt or 0)
 local status = named.status
 if is_new and status == '' then status = 'PENDING' end
 
--- A deadline is "<ms>:<status>", and so is what was presumed when it passed.
-local function read_deadline(text)
-  if not text or text == '' then return nil end
-  local moment, kind = string.match(text, '^(%d+):(.+)$')
-  return tonumber(moment), kind
-end
-
 if named.overdue ~= '' then
   local moment, kind = read_deadline(row._deadline)
   if not moment or kind ~= status or moment > now_ms then return answer('unchanged') end
   happened_ms = moment
 end
 
--- What was only presumed gives way to the worker's word of the same attempt: that it did start, that it lives, that it had
--- ended. (Out of time is out of time, unless the word was only late in coming.)
+-- A lease that is renewed after all says that the run goes on.
 local presumed_at, presumed = read_deadline(row._presumed)
 local lives = (tonumber(named.lease) or 0) > 0
 if presumed == 'CRASHED' and status == '' and lives and attempt == known_attempt then status = 'EXECUTING' end
-local function overrules()
-  if not presumed or attempt ~= known_attempt or status == '' or status == row._status then return false end
-  local is_end = RANK[status] == FINAL_RANK
-  if presumed == 'EXPIRED' then  -- to be cancelled, it need not have begun
-    return RANK[status] >= STARTED_RANK and (status ~= 'CANCELED' or happened_ms < presumed_at)
-  end
-  if presumed == 'CRASHED' then  -- without a lease it may be another one who begins: that is another attempt
-    return is_end or (RANK[status] >= STARTED_RANK and happened_ms > presumed_at and (lives or status ~= 'EXECUTING'))
-  end
-  return is_end and happened_ms < presumed_at
-end
-local overruled = overrules()
+local overruled = attempt == known_attempt and status ~= row._status
+  and gives_way(presumed, presumed_at, status, happened_ms, lives)
 
 local late  -- the answer for a change that comes too late, or again
 if attempt < known_attempt then
@@ -329,34 +302,12 @@ elseif (renews_lease or status_changes) and (row._lease or '') ~= '' then
   own._lease = ''  -- the word of who held it before says nothing of what is now
 end
 
--- The next moment at which the run would be overdue, and what it would be then.
-local function next_deadline()
-  local function known(name) return tonumber(own[name] or row[name] or '') end
-  if is_final then return '' end
-  local now_status = own._status or row._status
-  local rank, moment, kind = RANK[now_status], nil, nil
-  local function at(candidate, of)
-    if not moment or candidate < moment then moment, kind = candidate, of end
-  end
-  if known('_ttl') and rank < STARTED_RANK then
-    -- It counts from the moment at which the run may begin.
-    local delay = tonumber(changed.delayUntil or redis.call('HGET', row_key, 'delayUntil') or 0) or 0
-    at(math.max(known('_created'), delay) + known('_ttl'), 'EXPIRED')
-  end
-  -- Nobody works on a run that waits, or waits to be tried again.
-  if known('_max_duration') and known('_began') and now_status == 'EXECUTING' then
-    at(known('_began') + known('_max_duration'), 'TIMED_OUT')
-  end
-  if known('_lease') and (now_status == 'EXECUTING' or now_status == 'DEQUEUED') then
-    at(known('_lease'), 'CRASHED')
-  end
-  return moment and (integer(moment) .. ':' .. kind) or ''
-end
-
 local was_final = not is_new and RANK[row._status] == FINAL_RANK
 local kept = tonumber(is_final and named.kept_finished or named.kept_unfinished)
 
-local deadline = next_deadline()
+local function number_of(name) return tonumber(own[name] or row[name] or '') end
+local function delay() return tonumber(changed.delayUntil or redis.call('HGET', row_key, 'delayUntil') or 0) or 0 end
+local deadline = next_deadline(own._status or row._status, number_of, delay)
 if deadline ~= (row._deadline or '') then
   own._deadline = deadline
   local moment = read_deadline(deadline)
@@ -500,7 +451,7 @@ local message = table.concat(event)
 
 redis.call(named.publish, prefix .. 'changes:run:' .. run, message)
 for _, feed in ipairs(feeds) do redis.call(named.publish, prefix .. 'changes:' .. feed, message) end
--- Streams end with their run, also those that nobody has written to yet.
-if is_final ~= was_final then redis.call(named.publish, prefix .. 'changes:streams:' .. run, message) end
+-- Streams end with their run, also those that nobody has written to yet; and go on with another attempt.
+if transition and (is_final or was_final) then redis.call(named.publish, prefix .. 'changes:streams:' .. run, message) end
 
 return answer(late == 'stale' and 'stale' or 'applied', sequence)

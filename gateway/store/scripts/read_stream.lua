@@ -9,7 +9,7 @@
 -- index that the next chunk will have, `trimmed` the number of the last chunk that was removed.
 
 local epoch, after, most, most_bytes = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local STEP = 16  -- chunks may be large, so that few are taken out at once
+local MOST_STEP = 128
 
 local history = read_history(KEYS[1], now_microseconds(), tonumber(ARGV[1]))
 local row = redis.call('HMGET', KEYS[2], '_status', '_attempt')
@@ -20,13 +20,15 @@ end
 if epoch ~= '' and history.epoch ~= epoch then return answer('0', 0, {}) end
 
 local chunks, bytes, last = {}, 0, after
+local step = 1  -- chunks may be large, and those that are taken out and don't fit cost as much as the others
 while true do
-  local entries = redis.call('XRANGE', KEYS[3], '(' .. last, '+', 'COUNT', STEP)
+  local entries = redis.call('XRANGE', KEYS[3], '(' .. last, '+', 'COUNT', step)
   for _, entry in ipairs(entries) do
     last = string.match(entry[1], '^%d+')
     chunks[#chunks + 1] = {last, entry[2][1], entry[2][2]}
     bytes = bytes + #entry[2][2]
     if #chunks >= most or bytes >= most_bytes then return answer(last, 0, chunks) end
   end
-  if #entries < STEP then return answer(integer(history.sequence), 1, chunks) end
+  if #entries < step then return answer(integer(history.sequence), 1, chunks) end
+  step = math.min(2 * step, MOST_STEP)
 end

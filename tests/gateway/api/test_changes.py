@@ -102,6 +102,26 @@ async def test_metadata_operations_are_applied_in_order(api: Asking) -> None:
     assert replaced["metadata"] == {"only": 1}
 
 
+async def test_a_request_that_would_take_long_is_refused_before_anybody_waits_for_it(api: Asking) -> None:
+    """Wildcards over many places, and more keys than metadata may have; and nothing of the request is done."""
+    many = {f"k{number}": 1 for number in range(50_000)}
+    await api.create(metadata={"list": [[1]] * 10_000})
+    stars = {"operations": [{"type": "increment", "key": "$.list.*.*", "value": 1}] * 1000}
+
+    reaching = await api.refused("POST", f"{RUN}/metadata", stars)
+    setting = await api.refused("POST", f"{RUN}/metadata", {"operations": [{"type": "update", "value": many}]})
+    merging = await api.refused("PATCH", RUN, {"metadata": many, "status": "EXECUTING"})
+    creating = await api.refused("POST", "/v1/runs", {"taskIdentifier": "export", "metadata": many})
+    knowing = await api.refused("PATCH", RUN, {"context": many})
+
+    assert "too many places" in reaching["detail"]
+    problems = (setting, merging, creating, knowing)
+    assert [problem["code"] for problem in problems] == ["too_large"] * 4
+    assert [problem["field"] for problem in problems] == ["/operations", "/metadata", "/metadata", "/context"]
+    now = await api.ask("GET", RUN)
+    assert (now["metadata"], now["status"]) == ({"list": [[1]] * 10_000}, "QUEUED")
+
+
 async def test_writers_at_the_same_time_lose_nothing(api: Asking) -> None:
     """Increments and appends of many, on keys and on paths, all count."""
     await api.create(metadata={"deep": {"n": 0}})
@@ -213,6 +233,24 @@ async def test_a_token_writes_what_its_scopes_allow(api: Asking) -> None:
                 answer = await writer.client.request(method, path, json=body)
                 assert answer.status_code in ((200, 202) if may else (403,)), (scope, method, path, answer.text)
                 assert "secret" not in answer.text
+
+
+async def test_whoever_may_not_see_the_tags_is_not_told_them(api: Asking) -> None:
+    """Neither who may only write, nor whose token hides them; nor is the parent's id told by a refusal."""
+    await api.create("run_parent")
+    await api.create(tags=["theirs"], parentRunId="run_parent")
+    everywhere = {"parentOperations": [{"type": "set", "key": "n", "value": 1}]}
+    seeing, writing = ["write:runs:run_1", "read:runs:run_1"], ["write:runs:run_1"]
+
+    async with api.with_token(seeing) as one, api.with_token(seeing, skip_columns=["tags"]) as two:
+        shown = [await asking.ask("POST", f"{RUN}/tags", {"tags": ["mine"]}) for asking in (one, two)]
+    async with api.with_token(writing) as three:
+        shown.append(await three.ask("POST", f"{RUN}/tags", {"tags": ["mine"]}))
+        problem = await three.refused("POST", f"{RUN}/metadata", everywhere)
+
+    assert shown == [{"tags": ["theirs", "mine"]}, {}, {}]
+    assert problem["code"] == "not_allowed"
+    assert "run_parent" not in problem["detail"]
 
 
 async def test_a_token_creates_runs_of_its_task_only(api: Asking) -> None:

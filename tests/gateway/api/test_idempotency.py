@@ -12,6 +12,7 @@ from gateway.store.redis_keys import prefix
 from gateway.store.run_writer import RunWriter
 
 if TYPE_CHECKING:
+    from gateway.feeds import EnvironmentId
     from tests.gateway.api.asking import Asking
     from tests.redis_server import RedisServer
 
@@ -124,14 +125,14 @@ async def test_an_answer_is_not_told_to_who_may_see_less(api: Asking) -> None:
 
 
 async def test_a_gateway_that_dies_before_it_remembers_leaves_nothing_half(
-    api: Asking, redis_server: RedisServer, environment: str
+    api: Asking, redis_server: RedisServer, environment: EnvironmentId
 ) -> None:
     """What follows from the key is the same again: the same run, the same name of the operations."""
     await api.create()
     await api.ask("POST", f"{RUN}/metadata", INCREMENT, headers=KEY)
     created = await api.client.post("/v1/runs", json={"taskIdentifier": "t"}, headers={"idempotency-key": "other"})
     with redis_server.client() as client:
-        remembered = list(client.scan_iter(match=f"{prefix(api.gateway.keys.environment)}answer:*"))  # type: ignore[arg-type]
+        remembered = list(client.scan_iter(match=f"{prefix(environment)}answer:*"))
         assert len(remembered) == 2
         client.delete(*remembered)
 
@@ -164,14 +165,16 @@ async def test_redis_that_goes_away_while_an_answer_is_remembered_costs_nothing(
     assert (await api.ask("GET", RUN))["metadata"] == {"n": 1}
 
 
-async def test_a_minted_token_is_kept_nowhere(api: Asking, redis_server: RedisServer) -> None:
+async def test_a_minted_token_is_kept_nowhere(
+    api: Asking, redis_server: RedisServer, environment: EnvironmentId
+) -> None:
     """Whoever reads Redis finds none; the same request is given another one, and another request is refused."""
     body = {"scopes": ["read:runs"]}
     first = await api.ask("POST", "/v1/tokens", body, status=201, headers=KEY)
     again = await api.ask("POST", "/v1/tokens", body, status=201, headers=KEY)
     problem = await api.refused("POST", "/v1/tokens", {"scopes": ["write:runs"]}, headers=KEY)
     with redis_server.client() as client:
-        names: Any = list(client.scan_iter(match=f"{prefix(api.gateway.keys.environment)}answer:*"))
+        names: Any = list(client.scan_iter(match=f"{prefix(environment)}answer:*"))
         kept = [str(client.get(name)) for name in names]
 
     assert problem["code"] == "idempotency_key_reused"

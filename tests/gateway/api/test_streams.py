@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.changes import Limits
+from gateway.publisher import Publisher
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -116,11 +119,11 @@ async def test_a_cursor_of_data_that_was_lost_begins_anew(api: Asking) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b"{", "the body must be JSON"),
-        (b"nope", "the body must be JSON"),
+        (b"{", "line 3 must be JSON"),
+        (b"nope", "line 3 must be JSON"),
         (b'{"a": 1, "a": 2}', "names 'a' twice"),
-        (b"NaN", "the body must be JSON"),
-        (b'"\xff"', "the body must be JSON"),
+        (b"NaN", "line 3 must be JSON"),
+        (b'"\xff"', "line 3 must be JSON"),
         (b"[" * 5000, "JSON"),
         (b'"\\ud800"', "JSON"),
     ],
@@ -239,3 +242,39 @@ async def test_ids_and_keys_are_percent_encoded(api: Asking) -> None:
     page = await api.ask("GET", "/v1/runs/a%2Fb/streams/x%2Fy", headers=PAGE)
 
     assert [chunk["chunk"] for chunk in page["chunks"]] == [1]
+
+
+async def test_who_began_now_comes_back_where_it_was(api: Asking) -> None:
+    """A browser has the cursor from the beginning, and comes back with it and the address that it had."""
+    await api.create()
+    await api.ask("POST", STREAM, {"chunks": ["old"]})
+    async with api.client.stream("GET", STREAM, params={"from": "now"}) as response:
+        lines = []
+        async for line in response.aiter_lines():
+            lines.append(line)
+            if not line:
+                break
+    (cursor,) = [line[4:] for line in lines if line.startswith("id: ")]
+    await api.ask("POST", STREAM, {"chunks": ["meanwhile"]})
+    await api.ask("PATCH", "/v1/runs/run_1", {"status": "COMPLETED"})
+
+    answer = await api.client.get(STREAM, params={"from": "now"}, headers={"last-event-id": cursor})
+
+    assert '"chunk":"meanwhile"' in answer.text
+    assert '"old"' not in answer.text
+
+
+async def test_a_page_that_was_overtaken_begins_anew(api: Asking) -> None:
+    """What its cursor stood before was removed to keep the stream within its limit."""
+    await api.create()
+    chunk = "x" * 1_000_000
+    await api.ask("POST", STREAM, {"chunks": [0]})
+    first = await api.ask("GET", STREAM, headers=PAGE)
+    limits, where = Limits(stream_bytes=1_500_000), api.gateway
+    with Publisher(where.settings.redis_url, environment=where.keys.environment, limits=limits) as publisher:
+        publisher.run("run_1").stream("llm").write_all([chunk] * 3)
+
+    page = await api.ask("GET", STREAM, headers=PAGE, params={"after": first["next"]})
+
+    assert page["replaces"]
+    assert (page["firstIndex"], [found["index"] for found in page["chunks"]]) == (3, [3])

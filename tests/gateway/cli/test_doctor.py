@@ -111,3 +111,16 @@ def test_wrong_usage_exits_with_2_and_says_what_would_be_right(
     assert (code, output) == (2, "")
     assert word in errors
     assert "the-password" not in errors
+
+
+async def test_what_runcast_toml_says_counts_too(gateway: ServedGateway, tmp_path: Path) -> None:
+    """As for a gateway that is started from this directory."""
+    (tmp_path / "runcast.toml").write_text(
+        f'redis_url = "{gateway.settings.redis_url}"\n'
+        f'[environments.{gateway.keys.environment}]\nsecret_key = "{gateway.secret}"\n'
+    )
+    code, output, _ = await run("doctor", gateway.url, "--idle", "0.1", directory=tmp_path)
+
+    assert code == 0
+    assert "ok       gateway.upgrade" in output
+    assert "ok       gateway.same_redis" in output

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from gateway.changes import Outcome
 from gateway.cli.relaying import Lines, LogSender, Relay
+from gateway.errors import TooLarge
 from gateway.publisher.logs import MAX_LINE_BYTES
 
 
 class Log:
     """A run's log that takes nothing until it is let."""
 
-    def __init__(self, *, open_: bool = True) -> None:
+    def __init__(self, *, open_: bool = True, limit: int = 10**6) -> None:
+        self._limit = limit
         self.lines: list[dict[str, Any]] = []
         self.may = threading.Event()
         self.asked = threading.Event()
@@ -30,6 +32,9 @@ class Log:
     def _append(self, stream: str, chunks: list[bytes]) -> Outcome:
         self.asked.set()
         self.may.wait()
+        for chunk in chunks:
+            if len(chunk) > self._limit:
+                raise TooLarge("a chunk", size=len(chunk), limit=self._limit)
         self.lines += [json.loads(chunk) for chunk in chunks]
         return Outcome.APPLIED
 
@@ -55,6 +60,19 @@ def test_a_line_without_an_end_is_cut_and_the_next_one_is_whole() -> None:
     found += lines.feed(b"still that one\nthe next\n")
 
     assert found == [b"x" * MAX_LINE_BYTES, b"the next\n"]
+
+
+def test_a_line_over_the_limit_of_a_chunk_is_cut_and_the_log_goes_on() -> None:
+    """Whatever the limit is: what comes behind it is there."""
+    log = Log(limit=1_000)
+    sender = LogSender(log)
+    sender.put([b"short\n", b"\x00" * 5_000 + b"\n", b"behind\n"], "stdout")
+    sender.end(patience=10)
+
+    first, cut, last = log.messages
+    assert (first, last) == ("short", "behind")
+    assert cut.endswith("(cut)")
+    assert sender.dropped == 0
 
 
 def test_a_log_that_takes_nothing_holds_nobody_up_and_what_is_missing_is_said() -> None:

@@ -317,6 +317,18 @@ async def test_on_a_terminal_the_list_redraws_itself(gateway: ServedGateway, tmp
     assert "\x1b[36m" in seen
 
 
+async def test_in_a_narrow_terminal_the_status_and_the_numbers_are_whole(
+    gateway: ServedGateway, tmp_path: Path
+) -> None:
+    """What is longest gives way, and half of the bar."""
+    run = "run_" + "x" * 60
+    gateway.publisher.create("resize", id=run).progress(5, 10, "half way")
+    async with seeing(gateway, tmp_path, run) as command:
+        seen = _STYLE.sub("", await command.writes("live"))
+
+    assert re.search(r"○ QUEUED  run_x+…  resize  █{5}░{5} 5/10 50% half way", seen)
+
+
 async def test_no_color_has_no_colours(gateway: ServedGateway, tmp_path: Path) -> None:
     gateway.publisher.create("resize", id="run_1").complete()
     for arguments, environ in (((), {"NO_COLOR": "1"}), (("--no-color",), {})):

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.feed import hub as hub_module
+from gateway.feed.follower import Signal
 from gateway.feed.hub import Hub
 from gateway.feed.view import View
 from gateway.feeds import ALL_RUNS, EnvironmentId, FeedId
@@ -294,6 +295,23 @@ async def test_heartbeats_carry_a_cursor_and_how_fresh_it_is(
         assert beat["state"] == "live"
         assert beat["asOf"].endswith("Z")
         assert beat["cursor"].startswith(applied.epoch)
+
+
+async def test_while_a_feed_is_brought_up_to_date_a_heartbeat_says_nothing_of_its_age(
+    redis_server: RedisServer, environment: EnvironmentId
+) -> None:
+    """What the viewer was told may be old by then, though the gateway knows better."""
+    async with running_world(redis_server, environment, heartbeat_seconds=0.06) as world:
+        other, watcher = world.watch(RUN), world.watch(RUN)
+        await other.until(lambda model: any("asOf" in beat for beat in other.heartbeats))
+        await watcher.until_complete()
+        (follower,) = watcher.followers
+        follower.move(Signal.FEED_BROKEN)
+        before = len(watcher.heartbeats)
+
+        await watcher.until(lambda model: len(watcher.heartbeats) > before)
+
+        assert watcher.heartbeats[before] == {"type": "heartbeat", "state": "live"}
 
 
 async def test_a_heartbeat_never_takes_a_cursor_back(

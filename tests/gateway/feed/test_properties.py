@@ -2,7 +2,8 @@
 Whatever happens in whatever order, viewers end with what Redis has, and saw every status on the way.
 
 Real Redis, hub, store and subscription; generated schedules of changes, viewers who come, go and are slow, reads that
-take long, a subscription that is late or killed, restarts that keep the data or lose some. The viewers' models
+take long, changes that come faster than they may, a subscription that is late or killed, restarts that keep the data or
+lose some. The viewers' models
 (tests/doubles.py) hold every message against what was told before.
 
 RUNCAST_EXAMPLES sets how many schedules are tried.
@@ -13,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -30,6 +33,7 @@ from gateway.feed.follower import Phase
 from gateway.feed.hub import Hub
 from gateway.feed.view import View
 from gateway.feeds import ALL_RUNS, EnvironmentId, FeedId, RunId
+from gateway.limits import Hearing
 from gateway.runs import COLUMNS, METADATA
 from gateway.store import redis_store
 from gateway.store.redis_keys import Retention, history_key, prefix
@@ -81,6 +85,22 @@ class HeldStore(RedisStore):
         return page
 
 
+class Sluice(Hearing):
+    """Says when changes come faster than they may as the schedule wants it; every other one is heard then."""
+
+    def __init__(self, environment: EnvironmentId) -> None:
+        super().__init__(math.inf, environment, Counter())
+        self.flooded = False
+        self._told = False
+
+    def hear(self) -> bool:
+        self._told = not self._told
+        return self._told or not self.flooded
+
+    def turn(self) -> float:
+        return 0.0
+
+
 @dataclass
 class World:
     """What a schedule acts on."""
@@ -91,6 +111,7 @@ class World:
     changing: Changing
     hub: Hub
     store: HeldStore
+    sluice: Sluice
     viewers: list[Watcher]
     backup: list[tuple[str, int, bytes | None]] = field(default_factory=list)
     attempts: dict[str, int] = field(default_factory=dict)
@@ -175,6 +196,12 @@ class World:
         """Long enough for one answer of Redis, mostly."""
         await asyncio.sleep(0.002)
 
+    def do_flood(self) -> None:
+        self.sluice.flooded = True
+
+    def do_ebb(self) -> None:
+        self.sluice.flooded = False
+
     def do_hold(self, when: str) -> None:
         (self.store.before if when == "before" else self.store.after).clear()
 
@@ -224,6 +251,7 @@ class World:
         """Everything that was held back happens, and everybody is connected."""
         self.store.release()
         self.do_hear()
+        self.do_ebb()
         for viewer in self.viewers:
             viewer.sink.drain()
             if viewer.connection is None:
@@ -323,7 +351,7 @@ passing = st.one_of(
     st.tuples(st.just("turns"), st.integers(1, 6)),
     st.tuples(st.just("rest")),
     st.tuples(st.just("hold"), st.sampled_from(["before", "after"])),
-    st.tuples(st.sampled_from(["release", "late", "hear"])),
+    st.tuples(st.sampled_from(["release", "late", "hear", "flood", "ebb"])),
 )
 breaking = st.one_of(
     st.tuples(st.just("kill"), st.sampled_from(["pubsub", "normal"])),
@@ -358,6 +386,8 @@ well_scenes = [
     scene("calm", "disconnect", "hold before", "connect", some(changes, passing), "release", some(changes, passing)),
     scene("calm", "disconnect", "hold after", "connect", "rest", some(changes), "release", "rest", some(changes)),
     scene("calm", "disconnect", "late", some(changes), "connect", "rest", "rest", some(changes, most=2), "hear"),
+    scene("calm", "flood", some(changes, passing), "disconnect", some(changes), "connect", some(changes), "ebb"),
+    scene("calm", "flood", "hold after", some(changes, least=2), "rest", some(changes), "release", "rest", "ebb"),
 ]
 breaking_scenes = [
     some(changes, viewing, passing, breaking, most=12),
@@ -405,7 +435,8 @@ async def run_schedule(server: RedisServer, seen: list[list[View]], schedule: li
     baseline = asyncio.all_tasks()
     environment = EnvironmentId(f"env_property_{next(_numbers)}")
     store = HeldStore(server.url)
-    hub = Hub(store, server.url, [], heartbeat_seconds=0.06)
+    sluice = Sluice(environment)
+    hub = Hub(store, server.url, [], 0.06, lambda _: sluice)
     running = asyncio.create_task(hub.run())
     now = int(time.time() * 1000)
     with (
@@ -423,7 +454,7 @@ async def run_schedule(server: RedisServer, seen: list[list[View]], schedule: li
             )
             for some in seen
         ]
-        world = World(client, raw, changing, hub, store, watchers)
+        world = World(client, raw, changing, hub, store, sluice, watchers)
         try:
             for viewer in watchers[::2]:
                 viewer.connect()

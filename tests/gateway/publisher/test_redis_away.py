@@ -114,6 +114,24 @@ def test_many_threads_do_not_queue_up_for_a_server_that_never_answers() -> None:
         publisher.close(0)
 
 
+def test_what_another_thread_is_still_sending_is_not_called_sent() -> None:
+    """A flush that runs out of time says so, also while the publisher's own thread has what there is in its hands."""
+    with BlackHole() as hole:
+        publisher = Publisher(hole.url)
+        publisher.create("t")
+        assert not any(publisher.flush(timeout) for timeout in (0, 0.3, 2.0))
+        publisher.close(0)
+
+
+async def test_what_another_task_is_still_sending_is_not_called_sent() -> None:
+    with BlackHole() as hole:
+        publisher = AsyncPublisher(hole.url)
+        for _ in range(3):
+            await publisher.create("t")
+        assert not any([await publisher.flush(timeout) for timeout in (0, 0.3)])
+        await publisher.close(0)
+
+
 def test_a_server_that_is_not_there_costs_next_to_nothing() -> None:
     publisher = Publisher(f"redis://127.0.0.1:{free_port()}/0")
     began = time.monotonic()

@@ -155,6 +155,7 @@ async def test_after_a_frame_that_ends_the_socket_nothing_is_heard(
         (frame(3, b"x"), 1002),
         (frame(TEXT, b"x", masked=False), 1002),
     ],
+    ids=["not UTF-8", "too long", "binary", "unknown kind", "not masked"],  # frames have random bytes in them
 )
 async def test_a_mistake_is_answered_with_its_code(data: bytes, code: int) -> None:
     """The documented ones, and after what was said before."""
@@ -167,7 +168,7 @@ async def test_a_mistake_is_answered_with_its_code(data: bytes, code: int) -> No
     assert setting.transport.sent.startswith(b"\x81\x02{}")
 
 
-@pytest.mark.parametrize("data", [frame(TEXT, b"\xff"), frame(BINARY, b"x")])
+@pytest.mark.parametrize("data", [frame(TEXT, b"\xff"), frame(BINARY, b"x")], ids=["not UTF-8", "binary"])
 async def test_a_mistake_and_a_goodbye_in_one_segment_have_one_answer(data: bytes) -> None:
     """Our own goodbye may come too late: the viewer's is being answered."""
     setting = Setting()

@@ -14,7 +14,7 @@ from gateway.codec import AppendEvent, decode_event
 from gateway.feeds import EnvironmentId, FeedId
 from gateway.runs import Status
 from gateway.store.appending import Append, Appended, AppendOutcome, append_command, read_append, whole_append
-from gateway.store.redis_keys import Retention, change_channel, stream_key, stream_state_key
+from gateway.store.redis_keys import Retention, change_channel, history_key, stream_key, stream_state_key
 from gateway.store.redis_store import RedisStore, StreamPage
 from tests.gateway.store.changing import Changing
 
@@ -178,9 +178,9 @@ async def test_the_row_names_the_streams(streaming: Streaming) -> None:
 
 async def test_over_its_limit_a_stream_loses_its_oldest_chunks(streaming: Streaming) -> None:
     """Readers can see it: by where the stream begins, and by the place before which nothing can be read."""
-    streaming.limits = Limits(stream_bytes=100)
+    streaming.limits = Limits(stream_bytes=5 * 44)
     for number in range(30):
-        streaming.append(f'"{number:018}"')  # 20 bytes
+        streaming.append(f'"{number:018}"')  # 20 bytes, and what each costs besides
 
     page = await streaming.page()
     place = await streaming.store.place(streaming.environment, FeedId.stream(RUN, KEY), limit=1, since=0)
@@ -247,7 +247,41 @@ async def test_a_stream_is_not_kept_longer_than_it_may(client: Any, streaming: S
     assert client.pttl(stream_key(streaming.environment, RUN, KEY)) <= 70_000
 
 
-@pytest.mark.parametrize("size", [1, 15, 16, 17, 33, 1000, 1001])
+async def test_ten_thousand_chunks_in_one_command(streaming: Streaming) -> None:
+    """More than Lua lets a function take as arguments."""
+    streaming.append(*map(str, range(10_000)))
+
+    assert await streaming.texts() == [str(number) for number in range(10_000)]
+
+
+async def test_numbers_up_to_the_largest_that_are_exact(streaming: Streaming) -> None:
+    """Neither Lua nor Redis prints them as anything else than what they are."""
+    largest = 2**53 - 1
+    streaming.client.hset(history_key(streaming.environment), "sequence", largest - 3)
+
+    appended = streaming.append("1", "2", "3")
+
+    page = await streaming.page(after=largest - 2)
+    assert appended.sequence == page.end == largest
+    assert [(chunk.sequence, chunk.index) for chunk in page.chunks] == [(largest - 1, 1), (largest, 2)]
+
+
+async def test_one_large_chunk_pushes_out_many_small_ones(streaming: Streaming) -> None:
+    """And many small ones push out a large one; what is counted is what is there."""
+    streaming.limits = Limits(stream_bytes=60_000)
+    for number in range(1000):
+        streaming.append(f"{number:06}", *([f'"{"x" * 50_000}"'] if number in (700, 990) else []))
+
+    page = await streaming.page()
+    state = streaming.client.hgetall(stream_state_key(streaming.environment, RUN, KEY))
+    entries = streaming.client.xrange(stream_key(streaming.environment, RUN, KEY))
+
+    assert int(state["bytes"]) == sum(len(text) + 24 for _, fields in entries for text in fields.values()) <= 60_000
+    assert int(state["next"]) == 1002
+    assert (page.first_index, page.chunks[0].index) == (1002 - len(entries),) * 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 15, 127, 128, 255, 256, 1000, 1001])
 async def test_pages_have_neither_gap_nor_repetition(streaming: Streaming, size: int) -> None:
     for start in range(0, size, 100):
         streaming.append(*(str(number) for number in range(start, min(size, start + 100))))

@@ -98,6 +98,17 @@ async def test_a_refusal_names_the_feed_and_what_would_open_it() -> None:
     assert "read:runs, read:tags, read:tags:a, read:tags:b" in str(refused.value)
 
 
+async def test_a_refusal_tells_nothing_of_the_run() -> None:
+    """Whoever may not see it learns neither its tags nor whether there is one."""
+    told = []
+    for run in ("run_1", "run_2"):
+        with pytest.raises(NotAllowed) as refused:
+            await admission().check_feed(granted("read:tags:green"), FeedId.run(run))
+        told.append(str(refused.value).replace(run, "it"))
+
+    assert told[0] == told[1]
+
+
 async def test_a_run_is_looked_at_only_when_its_own_scopes_do_not_decide() -> None:
     """Redis is not asked for what the token says."""
     rows = Rows()

@@ -435,6 +435,13 @@ def test_what_can_not_be_right_is_told_at_once(url: str, token: str | None, word
     assert "secret@" not in str(wrong.value)
 
 
+def test_without_an_event_loop_it_says_so() -> None:
+    """`BlockingViewer` is for there."""
+    viewer = Viewer("http://example.com", "token")
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        viewer.run("run_1")
+
+
 async def test_a_name_that_can_not_be_one_is_told_at_once(gateway: ServedGateway) -> None:
     async with Viewer(gateway.url, gateway.secret) as viewer:
         for begin in (lambda: viewer.run("run 1"), lambda: viewer.tags(), lambda: viewer.stream("run_1", "a,b")):
