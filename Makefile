@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: dev test lint types unit bench bench-short clean
+.PHONY: dev test lint types unit soak bench bench-short clean
 
 dev: $(STAMP)
 	$(BIN)/python -m demo
@@ -23,6 +23,12 @@ types: $(STAMP)
 unit: $(STAMP)
 	scripts/system-packages chromium redis node nginx caddy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+# What the tests try shortly, for longer: tokens renewed for a minute, and eight times as many random schedules.
+soak: $(STAMP)
+	RENEW_SECONDS=60 $(BIN)/python -m pytest tests/journeys/test_token_lifecycle.py -k renewed
+	RUNCAST_EXAMPLES=1200 $(BIN)/python -m pytest --timeout 1200 \
+		tests/gateway/feed/test_properties.py tests/gateway/feed/test_stream_properties.py
 
 # Deliveries, latency and memory beside a plain Starlette gateway, in one run of a few minutes.
 bench: $(STAMP)

@@ -19,14 +19,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gateway.codec import AppendEvent, decode_event, encode_message, rfc3339
+from gateway.codec import AppendEvent, decode_event
 from gateway.cursors import Cursor
 from gateway.errors import Unavailable
 from gateway.feed.catching_up import RowReader, catch_up
 from gateway.feed.channel import Channel
 from gateway.feed.follower import Follower, Phase, Reason
 from gateway.feed.group import Group
-from gateway.feed.view import Message
+from gateway.feed.heartbeats import Environment, Heartbeats
 from gateway.limits import Hearing
 from gateway.metrics.histogram import DELIVERY_SECONDS, Histogram
 from gateway.metrics.redis_clock import RedisClock
@@ -51,8 +51,6 @@ _LOOK_SECONDS: Final = 0.25
 #: Environments without viewers are only swept.
 SWEEP_SECONDS: Final = 5.0
 SWEEP_RUNS: Final = 200
-#: Into how many parts heartbeats are spread, so that ten thousand viewers are not written to at once.
-HEARTBEAT_SLOTS: Final = 60
 
 
 class Store(RowReader, Protocol):
@@ -72,22 +70,6 @@ class ControlListener(Protocol):
 
     def lost(self) -> None:
         """Messages may have been missed, until it is joined again."""
-
-
-@dataclass(slots=True)
-class _Environment:
-    """What the hub knows of one environment that has viewers."""
-
-    name: EnvironmentId
-    connections: dict[Connection, None] = field(default_factory=dict)
-    #: When the data was last known to be the truth (ms since 1970), and where it was then.
-    as_of: int = 0
-    settled: Cursor | None = None
-    stale: bool = False
-    #: When a canary was last heard, or the first connection came (monotonic seconds).
-    heard_at: float = 0.0
-    #: When the first canary after that was sent, if Redis said that it sent it.
-    unheard_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -122,7 +104,7 @@ class _Turn:
 
     groups: list[Group] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
-    canaries: list[tuple[_Environment, Cursor]] = field(default_factory=list)
+    canaries: list[tuple[Environment, Cursor]] = field(default_factory=list)
     #: When its changes were stored (ms since 1970, by Redis's clock).
     moments: list[int] = field(default_factory=list)
 
@@ -147,9 +129,8 @@ class Hub:
         self._channels: dict[bytes, Channel] = {}
         #: The same by environment: of a thousand each is looked at every second.
         self._channels_of: dict[EnvironmentId, dict[bytes, Channel]] = {}
-        self._environments: dict[EnvironmentId, _Environment] = {}
-        self._ring: list[dict[Connection, None]] = [{} for _ in range(HEARTBEAT_SLOTS)]
-        self._slots = itertools.cycle(range(HEARTBEAT_SLOTS))
+        self._environments: dict[EnvironmentId, Environment] = {}
+        self._heartbeats = Heartbeats(heartbeat_seconds)
         self._turn = _Turn()
         self._waves: dict[Group, asyncio.Task[None]] = {}
         self._control: dict[bytes, ControlListener] = {}
@@ -169,19 +150,15 @@ class Hub:
         """A viewer's connection comes; from now on it gets heartbeats."""
         environment = self._environments.get(connection.environment)
         if environment is None:
-            environment = _Environment(connection.environment, heard_at=time.monotonic())
+            environment = Environment(connection.environment, heard_at=time.monotonic())
             environment.stale = not self._subscription.connected
             self._environments[connection.environment] = environment
         environment.connections[connection] = None
-        connection.slot = next(self._slots)
-        self._ring[connection.slot][connection] = None
-        if environment.stale:
-            # Soon, not now: its transport has not said welcome yet.
-            asyncio.get_running_loop().call_soon(self._tell_freshness, connection)
+        self._heartbeats.add(connection, environment)
 
     def close(self, connection: Connection) -> None:
         """It goes, with all that it follows. Closing twice is harmless."""
-        if self._ring[connection.slot].pop(connection, self) is self:
+        if not self._heartbeats.remove(connection):
             return
         for follower in list(connection.followers.values()):
             self.leave(follower)
@@ -279,7 +256,7 @@ class Hub:
     def drained(self, connection: Connection) -> None:
         for follower in connection.followers.values():
             follower.group.drained(follower)
-        self._tell_freshness(connection)  # nobody told it while it was full
+        self._heartbeats.tell(connection)  # nobody told it while it was full
 
     def gathered(self, connection: Connection) -> None:
         if not self._turn.connections:
@@ -288,7 +265,7 @@ class Hub:
         self._turn.connections.append(connection)
 
     def caught_up(self, connection: Connection) -> None:
-        self._tell_freshness(connection)
+        self._heartbeats.tell(connection)
 
     # What the subscription says (store/subscription.py: Listener).
 
@@ -348,7 +325,7 @@ class Hub:
         for listener in list(self._control.values()):
             listener.lost()
         for environment in self._environments.values():
-            self._become(environment, stale=True)
+            self._heartbeats.become(environment, stale=True)
 
     # The canary.
 
@@ -362,7 +339,7 @@ class Hub:
         environment.as_of = int(sent)
         self._turn.canaries.append((environment, Cursor(epoch, int(sequence))))
 
-    def _settle(self, environment: _Environment, cursor: Cursor) -> None:
+    def _settle(self, environment: Environment, cursor: Cursor) -> None:
         """Every change up to *cursor* has been heard and written, on every channel that was joined."""
         environment.settled = cursor
         for channel in list(self._channels_of.get(environment.name, {}).values()):
@@ -371,7 +348,7 @@ class Hub:
                 for group in list(channel.groups.values()):
                     if group.epoch and group.epoch != cursor.epoch and any(group.live.values()):
                         group.broke(Reason.EPOCH)  # data was lost while nobody wrote
-        self._become(environment, stale=False)
+        self._heartbeats.become(environment, stale=False)
 
     async def _send_canaries(self) -> None:
         self._subscription.join(self._canary_channel.encode())
@@ -379,7 +356,7 @@ class Hub:
             await asyncio.gather(*(self._send_canary(known) for known in list(self._environments.values())))
             await asyncio.sleep(CANARY_SECONDS)
 
-    async def _send_canary(self, environment: _Environment) -> None:
+    async def _send_canary(self, environment: Environment) -> None:
         # The text's last parts are added by the script: epoch and number.
         text = f"{environment.name} {int(time.time() * 1000)}"
         began = time.monotonic()
@@ -397,7 +374,7 @@ class Hub:
             now = time.monotonic()
             for environment in self._environments.values():
                 if now - environment.heard_at > DEAF_SECONDS:
-                    self._become(environment, stale=True)
+                    self._heartbeats.become(environment, stale=True)
             # Canaries that could not be sent say nothing about the subscription; and one that was just made is
             # given the time to join.
             unheard = [e.unheard_since for e in self._environments.values() if e.unheard_since is not None]
@@ -430,49 +407,12 @@ class Hub:
 
     def connections(self) -> Iterator[list[Connection]]:
         """All connections, in parts; others may come and go between two."""
-        for connections in self._ring:
-            yield list(connections)
+        return self._heartbeats.connections()
 
     def followed(self) -> Counter[str]:
         """How many feeds somebody follows, by kind."""
         feeds = {(channel.environment, view.feed) for channel in self._channels.values() for view in channel.groups}
         return Counter(feed.kind for _, feed in feeds)
-
-    # Heartbeats.
-
-    def _become(self, environment: _Environment, *, stale: bool) -> None:
-        if environment.stale == stale:
-            return
-        environment.stale = stale
-        for connection in list(environment.connections):
-            self._tell_freshness(connection)
-
-    def _tell_freshness(self, connection: Connection) -> None:
-        """Tell it at once, if that is not what it was told last."""
-        if connection in self._ring[connection.slot] and self._is_stale(connection) != connection.told_stale:
-            self._beat(connection)
-
-    def _is_stale(self, connection: Connection) -> bool:
-        """Whether what it has may be old: until all its feeds have caught up, if it was so once."""
-        stale = self._environments[connection.environment].stale
-        return stale or (connection.told_stale and not _is_live(connection))
-
-    async def _send_heartbeats(self) -> None:
-        for slot in itertools.cycle(range(HEARTBEAT_SLOTS)):
-            await asyncio.sleep(self.heartbeat_seconds / HEARTBEAT_SLOTS)
-            for connection in list(self._ring[slot]):
-                self._beat(connection)
-
-    def _beat(self, connection: Connection) -> None:
-        """Say how fresh its feeds are; with a cursor only when all of them have everything up to it."""
-        if connection.full:
-            return
-        environment = self._environments[connection.environment]
-        connection.told_stale = stale = self._is_stale(connection)
-        cursor = None if stale else _delivered(connection, environment.settled)
-        # While one of its feeds catches up nobody knows from when what it was told is.
-        as_of = environment.as_of if stale or _is_live(connection) else 0
-        connection.tell(_heartbeat(as_of, cursor, stale=stale))
 
     # Running.
 
@@ -483,33 +423,10 @@ class Hub:
                 tasks.create_task(self._subscription.run(), name="subscription")
                 tasks.create_task(self._send_canaries(), name="canaries")
                 tasks.create_task(self._look_for_deafness(), name="looking for deafness")
-                tasks.create_task(self._send_heartbeats(), name="heartbeats")
+                tasks.create_task(self._heartbeats.run(), name="heartbeats")
                 tasks.create_task(self._sweep(), name="sweeping")
         finally:
             self._stopped = True
             for wave in self._waves.values():
                 wave.cancel()
             await asyncio.gather(*self._waves.values(), return_exceptions=True)
-
-
-def _is_live(connection: Connection) -> bool:
-    return all(follower.phase is Phase.LIVE for follower in connection.followers.values())
-
-
-def _delivered(connection: Connection, settled: Cursor | None) -> Cursor | None:
-    """Up to where all its feeds have been told everything, if that is known."""
-    followers = connection.followers.values()
-    if settled is None or not _is_live(connection) or any(f.group.epoch != settled.epoch for f in followers):
-        return None
-    # What it was told since the last canary counts too: a viewer's cursor never goes back.
-    told = min((follower.group.place(follower) for follower in followers), default=0)
-    return Cursor(settled.epoch, max(settled.sequence, told))
-
-
-def _heartbeat(as_of: int, cursor: Cursor | None, *, stale: bool) -> Message:
-    message = {"type": "heartbeat", "state": "stale" if stale else "live"}
-    if as_of:
-        message["asOf"] = rfc3339(as_of)
-    if cursor is not None:
-        message["cursor"] = str(cursor)
-    return Message("heartbeat", encode_message(message), message.get("cursor", ""))

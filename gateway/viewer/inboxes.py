@@ -7,6 +7,7 @@ A reader that is slower than what it reads costs bounded memory. Does no I/O; wh
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -25,7 +26,7 @@ MAX_RUNS_WAITING: Final = 10_000
 MAX_CHUNK_BYTES_WAITING: Final = 1024 * 1024
 
 
-class Inbox(Generic[T]):
+class Inbox(ABC, Generic[T]):
     """
     For one reader. `full` says that nothing more should come until it has taken what there is.
 
@@ -44,16 +45,16 @@ class Inbox(Generic[T]):
         self._news = asyncio.Event()
 
     @property
-    def full(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def full(self) -> bool: ...
 
     @property
+    @abstractmethod
     def has_room(self) -> bool:
         """Whether enough was taken, so that more may come."""
-        raise NotImplementedError
 
-    def _take(self) -> T | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self) -> T | None: ...
 
     def wake(self) -> None:
         self._news.set()

@@ -185,7 +185,7 @@ class Gateway:
         )
 
     def _hub_connections(self) -> Iterator[object]:
-        for connections in self.hub._ring:
+        for connections in self.hub.connections():
             yield from connections
 
 

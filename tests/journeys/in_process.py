@@ -44,7 +44,7 @@ class Inside:
     @property
     def viewers(self) -> int:
         """Connections that the hub knows."""
-        return sum(map(len, self.hub._ring))
+        return sum(map(len, self.hub.connections()))
 
     def leftovers(self) -> dict[str, int]:
         """What there is of everything that belongs to viewers; all of it goes when they do."""

@@ -82,7 +82,7 @@ async def test_many_threads_share_one_viewer_and_its_socket(gateway: ServedGatew
         waiting = [threads.submit(viewer.wait_for_completion, run, timeout=PATIENCE_SECONDS) for run in runs]
         for run in runs:
             await gateway.followed(f"run:{run}")
-        assert sum(map(len, gateway._hub._ring)) == 1
+        assert sum(map(len, gateway._hub.connections())) == 1
         for run in runs:
             gateway.publisher.create("resize", id=run).complete({"run": run})
         ended = [await asyncio.wrap_future(future) for future in waiting]

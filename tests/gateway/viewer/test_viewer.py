@@ -149,7 +149,7 @@ async def test_any_number_of_iterators_share_one_socket(gateway: ServedGateway) 
             assert (await next_of(updates)).id == "run_7"
 
         assert viewer._lines.sockets == 1
-        assert sum(map(len, gateway._hub._ring)) == 1
+        assert sum(map(len, gateway._hub.connections())) == 1
 
 
 async def test_who_comes_later_to_a_feed_begins_with_what_there_is(gateway: ServedGateway) -> None:
@@ -183,7 +183,7 @@ async def test_leaving_the_loop_leaves_the_feed_and_keeps_the_socket(gateway: Se
         await eventually(lambda: feeds_of(gateway) == set())
 
         assert (await next_of(viewer.run("run_1"))).id == "run_1"
-        assert sum(map(len, gateway._hub._ring)) == 1
+        assert sum(map(len, gateway._hub.connections())) == 1
 
 
 async def test_a_task_that_is_cancelled_leaves_its_feed(gateway: ServedGateway) -> None:
@@ -385,7 +385,7 @@ async def test_a_token_that_is_revoked_raises_unless_there_is_another_one(gatewa
     ):
         gone = asyncio.create_task(stays_away.wait_for_completion("run_1"))
         goes_on = asyncio.create_task(comes_back.wait_for_completion("run_1", timeout=PATIENCE_SECONDS))
-        await eventually(lambda: sum(map(len, gateway._hub._ring)) == 2)
+        await eventually(lambda: sum(map(len, gateway._hub.connections())) == 2)
         await asyncio.to_thread(requests.post, "/v1/tokens/revoke", {"subject": "user_7"})
         with pytest.raises(TokenRevoked):
             await gone
