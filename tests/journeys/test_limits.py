@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -60,7 +59,7 @@ async def welcomed(socket: ClientConnection) -> None:
 
 async def test_requests_over_the_rate_are_refused_with_a_time(inside: Inside) -> None:
     async with httpx2.AsyncClient(base_url=inside.url) as client:
-        answers = [await client.get("/v1/runs", headers=secret(GREEDY)) for _ in range(30)]
+        answers = await asyncio.gather(*(client.get("/v1/runs", headers=secret(GREEDY)) for _ in range(200)))
         other = await client.get("/v1/runs", headers=secret(MODEST))
 
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -77,10 +76,12 @@ async def test_requests_over_the_rate_are_refused_with_a_time(inside: Inside) ->
 async def test_a_token_has_a_rate_of_its_own(inside: Inside) -> None:
     token = {"authorization": f"Bearer {mint(['read:runs'], GREEDY)}"}
     async with httpx2.AsyncClient(base_url=inside.url) as client:
-        answers = [await client.get("/v1/runs", headers=token) for _ in range(7)]
+        answers = await asyncio.gather(*(client.get("/v1/runs", headers=token) for _ in range(15)))
         backend = await client.get("/v1/runs", headers=secret(GREEDY))
 
-    assert "this token may ask 5 times" in answers[-1].json()["detail"]
+    refused = {answer.json()["detail"] for answer in answers if answer.status_code == 429}
+    assert refused
+    assert all("this token may ask 5 times" in detail for detail in refused)
     assert backend.status_code == 200
 
 
@@ -88,10 +89,12 @@ async def test_polls_are_requests(inside: Inside) -> None:
     """Else whoever does not want to wait could ask as fast as it can."""
     token = {"authorization": f"Bearer {mint(['read:runs'], GREEDY)}"}
     async with httpx2.AsyncClient(base_url=inside.url) as client:
-        answers = [await client.get("/v1/poll?run=r&wait=0", headers=token) for _ in range(7)]
+        polls = (client.get("/v1/poll?run=r&wait=0", headers=token) for _ in range(15))
+        answers = await asyncio.gather(*polls)
 
-    assert (answers[0].status_code, answers[-1].status_code) == (200, 429)
-    assert int(answers[-1].headers["retry-after"]) >= 1
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert int(refused[0].headers["retry-after"]) >= 1
 
 
 async def test_changes_over_the_rate_are_refused(inside: Inside, own_redis: RedisServer) -> None:
@@ -236,7 +239,6 @@ async def test_a_hundred_times_its_limit_is_not_felt_by_another(inside: Inside, 
             flood = Flood(own_redis)
             flood.start()
             storm = asyncio.create_task(_storm(inside))
-            began = time.monotonic()
             async with httpx2.AsyncClient(base_url=inside.url, headers=secret(MODEST)) as client:
                 for number in range(15):
                     answer = await client.post(
@@ -244,7 +246,11 @@ async def test_a_hundred_times_its_limit_is_not_felt_by_another(inside: Inside, 
                     )
                     assert answer.status_code == 200, answer.text
                     await asyncio.sleep(0.1)
-            seconds = time.monotonic() - began
+            hits = inside.services.counters.limits_hit
+            # However slow the machine is: a hundred times what is heard in a second, and too many requests.
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while flood.count < 100 * 50 or not hits["requests_per_second", "greedy"]:
+                    await asyncio.sleep(0.01)
             storm.cancel()
             await asyncio.to_thread(flood.end)
             await asyncio.to_thread(busy.complete)
@@ -253,16 +259,13 @@ async def test_a_hundred_times_its_limit_is_not_felt_by_another(inside: Inside, 
                 await asyncio.gather(*following)
 
     greedy_seen, modest_seen = followers
-    assert flood.count > 100 * 50 * min(seconds, 1)
     assert modest_seen.snapshots == 1
     assert modest_seen.numbers == list(range(15))
     assert modest_seen.statuses == ["EXECUTING", "COMPLETED"]
     assert greedy_seen.numbers[-1] == flood.count
     assert greedy_seen.statuses[-1] == "COMPLETED"
     assert len(greedy_seen.numbers) < flood.count / 10
-    hits = inside.services.counters.limits_hit
     assert hits["changes_per_second", "greedy"]
-    assert hits["requests_per_second", "greedy"]
     assert not [limit for limit, environment in hits if environment == "modest"]
     assert inside.hub.statistics.catch_ups["over_limit"]
 
