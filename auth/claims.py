@@ -45,14 +45,15 @@ class Claims:
     #: The end user that the token was minted for; None when it does not say.
     user: str | None = None
 
-    def check_time(self, now: float) -> None:
+    def check_time(self, now: float, *, overdue: float = 0.0) -> None:
         """
-        Return when the token is good at *now* (unix seconds); there is no tolerance.
+        Return when the token is good at *now* (unix seconds), or ended at most *overdue* seconds ago; there is no
+        other tolerance.
 
         Raises:
             TokenExpired, NotYetValid
         """
-        if now >= self.expires_at:
+        if now >= self.expires_at + overdue:
             raise TokenExpired(expired_at=self.expires_at)
         if self.not_before is not None and now < self.not_before:
             raise NotYetValid(not_before=self.not_before)

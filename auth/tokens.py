@@ -147,11 +147,15 @@ def mint(
     return token
 
 
-def verify(token: str, keyring: Keyring, *, now: float | None = None) -> VerifiedToken:
+def verify(token: str, keyring: Keyring, *, now: float | None = None, overdue: float = 0.0) -> VerifiedToken:
     """
     What *token* allows, if one of the keys in *keyring* signed it and it is good *now* (unix seconds).
 
     Whether it was revoked, or used before, is not known here.
+
+    Args:
+        overdue: A token that ended at most so many seconds ago is not refused for that: for what it opened and may
+            outlive it. Whoever says so looks at `valid_until`. A key that counts no more ends it all the same.
 
     Raises:
         TokenError: Its kind says why the token is refused. No other error comes out, whatever the text.
@@ -161,7 +165,7 @@ def verify(token: str, keyring: Keyring, *, now: float | None = None) -> Verifie
     keys = keyring.keys_of(read_subject(payload))
     key = _key_that_signed(token, keys, now)
     claims = read_claims(payload)
-    claims.check_time(now)
+    claims.check_time(now, overdue=overdue)
     key_ends = key.honoured_until(keys.grace)
     return VerifiedToken(
         environment=keys.environment,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from gateway.app import create_app
     from gateway.changes import Limits, Outcome
-    from gateway.errors import Cancelled
+    from gateway.errors import Cancelled, NoMoreInput
     from gateway.publisher import (
         AsyncPublisher,
         AsyncRun,
@@ -34,6 +34,7 @@ __all__ = [
     "Cancelled",
     "Context",
     "Limits",
+    "NoMoreInput",
     "Outcome",
     "Publisher",
     "Retention",
@@ -57,6 +58,7 @@ _HOMES: Final = {
     "Cancelled": "gateway.errors",
     "Context": "gateway.publisher",
     "Limits": "gateway.changes",
+    "NoMoreInput": "gateway.errors",
     "Outcome": "gateway.changes",
     "Publisher": "gateway.publisher",
     "Retention": "gateway.store.redis_keys",

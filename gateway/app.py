@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -40,6 +41,11 @@ from gateway.transports.revoking import RevocationWatch
 from gateway.transports.sse import EventsEndpoint
 from gateway.transports.viewing import Services
 from gateway.transports.websocket import WebSocketEndpoint
+from gateway.triggerdev import batches as batches_of_theirs
+from gateway.triggerdev import elsewhere, feeds, inputs, later, listing, metadata
+from gateway.triggerdev import runs as runs_of_theirs
+from gateway.triggerdev import streams as streams_of_theirs
+from gateway.triggerdev import tokens as tokens_of_theirs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from auth import Keyring
     from gateway.api.endpoint import ApiRoute
     from gateway.settings import Settings
+    from gateway.transports.desk import FrontDesk
     from gateway.transports.origins import Origins
     from gateway.transports.reloading import KeysAndOrigins
     from gateway.transports.sinks import Receive, Scope, Send
@@ -92,6 +99,7 @@ def create_app(
     app = Starlette(
         routes=[
             *routes,
+            *_triggerdev(services),  # first, because polls come most often
             *_api(services),
             WebSocketRoute("/v1/ws", WebSocketEndpoint(services)),
             Route("/v1/events", EventsEndpoint(services)),
@@ -107,6 +115,9 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.services = services
     cors = _Cors(app, settings.origins)
+    services.desk.private_port, services.desk.lines_for = settings.metrics_port, cors.lines_for
+    # Spans are made by middleware, where what the desk takes does not come by.
+    cors.desk = services.desk if tracing() is None else None
     services.reload.tell(partial(_take, services, cors))
     return cors
 
@@ -132,6 +143,7 @@ def _take(services: Services, cors: _Cors, found: KeysAndOrigins) -> None:
     _hide_secrets(services.settings, found.keyring)
     services.expirations.keys_changed()
     cors.allow(found.origins)
+    services.desk.forget()
 
 
 def _api(services: Services) -> list[ApiRoute]:
@@ -139,6 +151,21 @@ def _api(services: Services) -> list[ApiRoute]:
     rooms = (runs, changes, batches, streams, tokens)
     plain = merged([route for room in rooms for route in room.routes(services)])
     return [*plain, *openapi.routes(services, plain)]
+
+
+_THEIR_ROOMS: Final = (batches_of_theirs, listing, metadata, runs_of_theirs, tokens_of_theirs)
+
+
+def _triggerdev(services: Services) -> list[BaseRoute]:
+    """What the official clients of Trigger.dev ask for, no part of our own interface. The first that fits answers."""
+    return [
+        *feeds.routes(services),
+        *merged([route for room in _THEIR_ROOMS for route in room.routes(services)]),
+        *inputs.routes(services),
+        *streams_of_theirs.routes(services),
+        *later.routes(services),
+        *elsewhere.routes(services),
+    ]
 
 
 def _hide_secrets(settings: Settings, keyring: Keyring) -> None:
@@ -214,8 +241,22 @@ class _NoSocketHere:
         await send({"type": "websocket.http.response.body", "body": body})
 
 
+#: What a page may read of an answer: ours, and what the official Trigger.dev clients look at (electric-shape, section
+#: 13; Trigger.dev realtime protocol, section 0.4). Named one by one: not every browser takes `*` for all of them.
+_EXPOSED: Final = (
+    *("etag", "idempotency-replayed", "link", "location"),
+    *("retry-after", "runcast-connection", "www-authenticate"),
+    *("electric-offset", "electric-handle", "electric-cursor", "electric-schema", "electric-up-to-date"),
+    *("x-trigger-jwt", "x-trigger-jwt-claims", "x-stream-version", "x-session-settled", "x-last-chunk-index"),
+    *("x-should-retry", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+)
+
+
 class _Cors:
     """Outermost, so that errors too can be read by the pages that may."""
+
+    #: For a server that shows requests to it first (transports/desk.py).
+    desk: FrontDesk | None = None
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self.app = app
@@ -227,14 +268,20 @@ class _Cors:
             self.app,
             allow_origins=["*"] if origins.any else sorted(origins.exact),
             allow_origin_regex="|".join(pattern.pattern for pattern in origins.patterns) or None,
-            allow_methods=["GET", "HEAD", "OPTIONS", "PATCH", "POST"],
-            allow_headers=["*"],
-            expose_headers=[
-                *("etag", "idempotency-replayed", "link", "location"),
-                *("retry-after", "runcast-connection", "www-authenticate"),
-            ],
+            allow_methods=["GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],  # whatever is asked for
+            expose_headers=_EXPOSED,
             max_age=600,
         )
+
+    def lines_for(self, origin: str) -> bytes:
+        """The header lines that an answer has for a page of *origin*, which is allowed; none for who is no page."""
+        if not origin:
+            return b""
+        headers = MutableHeaders(self._answering.simple_headers)
+        if not self._answering.allow_all_origins:
+            self._answering.allow_explicit_origin(headers, origin)
+        return b"".join([b"%b: %b\r\n" % header for header in headers.raw])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._answering(scope, receive, send)

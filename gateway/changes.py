@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.codec import encode_json
 from gateway.durations import parse_duration
 from gateway.errors import BadChange, BadInput, TooLarge
-from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_tag, check_task
+from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_stream, check_tag, check_task
 from gateway.runs import COLUMNS, Kind, RawStatus, raw_status
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def change(
         lease_ms=None if lease_seconds is None else int(lease_seconds * 1000),
         ttl_ms=_ttl_ms(said.get("ttl")),
         max_duration_ms=None if said.get("maxDuration") is None else int(said["maxDuration"] * 1000),
-        stream=check_id("stream", stream) if stream else "",
+        stream=check_stream(stream) if stream else "",
     )
 
 

@@ -7,9 +7,10 @@ being looked at. What is decoded here once is the frame around them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
@@ -19,6 +20,12 @@ from gateway.runs import COLUMNS, METADATA, PUBLIC_STATUS, Kind, Status, flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+
+#: A pair of halves, a half alone (the group), or any other escape, so that `\\ud800` is not taken for one.
+_ESCAPES: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
 
 
 def encode_json(value: Any, *, what: str) -> bytes:
@@ -54,15 +61,33 @@ def decode_json(text: bytes | str) -> Any:
     return orjson.loads(text)
 
 
-def decode_message(text: bytes | str) -> dict[str, Any]:
+def decode_foreign(text: bytes | str) -> Any:
     """
-    What a viewer sent: a JSON object.
+    JSON that JavaScript may have written. What it calls a string may hold half of a surrogate pair, which has no UTF-8:
+    then it is decoded with a replacement character there.
+
+    Raises:
+        ValueError: When it isn't JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        known = text if isinstance(text, str) else text.decode()
+        whole = _ESCAPES.sub(lambda match: r"\ufffd" if match[1] else match[0], known)
+        if whole == known:
+            raise
+        return orjson.loads(whole)
+
+
+def decode_message(text: bytes | str, *, foreign: bool = False) -> dict[str, Any]:
+    """
+    What a viewer sent, or is told: a JSON object; *foreign* when there may be a part of it that JavaScript has written.
 
     Raises:
         BadMessage: When it is anything else.
     """
     try:
-        message = orjson.loads(text)
+        message = decode_foreign(text) if foreign else orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise BadMessage(f"a message is a JSON object; this is not JSON: {error}") from error
     if not isinstance(message, dict):
@@ -120,6 +145,8 @@ class Chunk:
     sequence: int
     index: int
     text: bytes
+    #: When it was put there (ms since 1970, by Redis's clock); 0 when that was not kept.
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +211,10 @@ def _append_event(fields: dict[str, Any]) -> AppendEvent:
     texts = [str(text).encode() for text in fields.get("a", ())]
     if len(texts) not in (0, count):
         raise TypeError("chunks are missing")
-    chunks = tuple(Chunk(last - count + 1 + i, index + i, text) for i, text in enumerate(texts))
+    appended = int(fields["u"])
+    chunks = tuple(Chunk(last - count + 1 + i, index + i, text, appended) for i, text in enumerate(texts))
     run, stream = RunId(str(fields["r"])), str(fields["k"])
-    return AppendEvent(last, str(fields["e"]), run, stream, chunks, not texts, int(fields["u"]))
+    return AppendEvent(last, str(fields["e"]), run, stream, chunks, not texts, appended)
 
 
 @dataclass(frozen=True, slots=True)

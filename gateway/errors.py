@@ -8,7 +8,7 @@ What can go wrong, as values: every error knows its facts and whether coming bac
      │   ├─ BadCursor       text that is not a cursor
      │   ├─ BadChange       a change that can't be applied: its values, names or sizes
      │   ├─ TooLarge        payload, output, metadata or message over its limit
-     │   └─ TooManyTags, TooManyStreams, OutOfTurn
+     │   └─ TooManyTags, TooManyStreams, OutOfTurn, RunEnded
      ├─ AlreadySubscribed, NotSubscribed, TooManyFeeds
      ├─ OverLimit           somebody takes more than their share
      │   └─ TooManyConnections, TooManyRequests, TooManyChanges
@@ -17,11 +17,13 @@ What can go wrong, as values: every error knows its facts and whether coming bac
      │   └─ SecretKeyNeeded what only a backend may do
      ├─ NoSuchConnection, TooManyRevocations
      ├─ NotFound            there is no such run, batch or path
+     │   └─ NotFoundYet     it may be about to be made
      ├─ UnsupportedMedia    a body in a form that we don't read
      ├─ TooSlow             a request whose body did not come in time
      ├─ KeyReused, InProgress   an idempotency key that names another request, or one that is being answered
      ├─ Unavailable         the data can't be read now
      ├─ Cancelled           raised in a job that was asked to stop
+     ├─ NoMoreInput         raised in a job that waits for input of a run that has ended
      └─ Misconfigured       a setting that we refuse to run with
 
 `transports/refusals.py` says what each means as an HTTP status or a WebSocket close code.
@@ -108,6 +110,12 @@ class TooManyStreams(BadChange):
     def __init__(self, *, limit: int = 100) -> None:
         super().__init__(f"a run has at most {limit} streams")
         self.limit = limit
+
+
+class RunEnded(BadChange):
+    """What can be said of a run only while it goes on."""
+
+    code = "run_ended"
 
 
 class OutOfTurn(BadChange):
@@ -292,6 +300,12 @@ class NotFound(GatewayError):
     code = "not_found"
 
 
+class NotFoundYet(NotFound):
+    """There is no such run or batch yet: whoever made its id may be about to say so."""
+
+    retry = True
+
+
 class UnsupportedMedia(GatewayError):
     """A body in a form that we don't read; the text says which we do."""
 
@@ -351,6 +365,17 @@ class Cancelled(GatewayError):
 
     def __reduce__(self) -> tuple[type[Cancelled], tuple[str, str | None]]:
         return type(self), (self.run, self.reason)  # a worker's main process hears of it from its child
+
+
+class NoMoreInput(GatewayError):
+    """Raised in a job that waits for what is sent to a run which has ended: nothing can come any more."""
+
+    def __init__(self, run: str, key: str) -> None:
+        super().__init__(f"run {run} has ended, so that nothing more comes for its input {key!r}")
+        self.run, self.key = run, key
+
+    def __reduce__(self) -> tuple[type[NoMoreInput], tuple[str, str]]:
+        return type(self), (self.run, self.key)
 
 
 class Misconfigured(GatewayError):

@@ -57,6 +57,11 @@ def check_task(text: str, *, kind: str = "task") -> str:
     return _without_forbidden(f"{kind} id", text)
 
 
+def check_stream(key: str) -> str:
+    """As `check_task`, for the key of a stream: what JavaScript calls one may be several words."""
+    return check_task(key, kind="stream")
+
+
 def _without_forbidden(what: str, text: str) -> str:
     found = _FORBIDDEN.search(text)
     if found is not None:
@@ -101,7 +106,7 @@ class FeedId:
     @classmethod
     def stream(cls, run: str, key: str) -> FeedId:
         """The log of chunks that *run* writes under *key*."""
-        return cls("stream", (check_id("run", run), check_id("stream", key)))
+        return cls("stream", (check_id("run", run), check_stream(key)))
 
     @classmethod
     def parse(cls, text: str) -> FeedId:

@@ -154,7 +154,26 @@ def native(operations: Sequence[Operation]) -> list[Triple] | None:
             return None
         else:
             triples.append((operation.operator.value, operation.key, _encode(operation.key, operation.value)))
-    return triples
+    return _joined(triples)
+
+
+def _joined(triples: Sequence[Triple]) -> list[Triple]:
+    """
+    The same with fewer appends: those to one key with nothing else of that key in between are one, of several values by
+    commas. Each would otherwise copy the whole array.
+    """
+    joined: list[tuple[str, str, list[bytes]]] = []
+    last: dict[str, int] = {}
+    for kind, key, text in triples:
+        place = last.get(key)
+        if kind == "append" and place is not None and joined[place][0] == kind:
+            joined[place][2].append(text)
+            continue
+        if kind == "clear":
+            last.clear()
+        last[key] = len(joined)
+        joined.append((kind, key, [text]))
+    return [(kind, key, b",".join(texts)) for kind, key, texts in joined]
 
 
 def computed(before: Mapping[str, Any], operations: Sequence[Operation], *, most: float = math.inf) -> list[Triple]:

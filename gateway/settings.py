@@ -60,6 +60,8 @@ _SPANS: Final = frozenset(
     {"heartbeat_seconds", "stuck_seconds", "handshake_seconds", "drain_seconds"}
     | {"retention.finished_seconds", "retention.unfinished_seconds", "retention.streams_seconds"}
 )
+#: The same, but none at all is an answer, too.
+_SPANS_OR_NONE: Final = frozenset({"shape_handle_grace_seconds"})
 _CHOICES: Final = MappingProxyType({"log_format": LOG_FORMATS, "log_level": LOG_LEVELS})
 #: What may be left out altogether.
 _OPTIONAL: Final = frozenset({"metrics_port", "uds"})
@@ -95,6 +97,8 @@ class Settings:
     handshake_seconds: float = 10.0
     #: From SIGTERM to the end: viewers are told to come back, spread over this. Docker kills after ten seconds.
     drain_seconds: float = 10.0
+    #: A shape feed outlives its token by so long: the official hooks take no new one, and freeze on a 401.
+    shape_handle_grace_seconds: float = 24 * 3600.0
     feeds_per_connection: int = 500
     #: Longer messages of a viewer close its socket.
     message_bytes: int = 64 * 1024
@@ -145,6 +149,9 @@ def check(name: str, value: Any) -> None:
     elif name in _SPANS:
         if not _is_number(value) or not 0 < value <= MAX_SECONDS:
             raise BadInput(f"is a span of time, more than nothing and at most a century, not {value!r}")
+    elif name in _SPANS_OR_NONE:
+        if not _is_number(value) or not 0 <= value <= MAX_SECONDS:
+            raise BadInput(f"is a span of time, at most a century, or 0, not {value!r}")
     elif name in _CHOICES:
         if value not in _CHOICES[name]:
             raise BadInput(f"is one of {', '.join(_CHOICES[name])}, not {value!r}")
@@ -158,7 +165,7 @@ def check(name: str, value: Any) -> None:
 
 
 #: Every field that `check` knows something of.
-CHECKED: Final = ("host", "uds", *_WHOLE, *sorted(_RATES), *sorted(_SPANS), *_CHOICES)
+CHECKED: Final = ("host", "uds", *_WHOLE, *sorted(_RATES), *sorted(_SPANS), *sorted(_SPANS_OR_NONE), *_CHOICES)
 
 
 def _is_number(value: object) -> bool:

@@ -48,6 +48,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "configured": VALUES | {"app", "auth", "configuration", "logs", "settings", "transports"},
     "logs": set(),
     "api": WRITING | {"auth", "feed", "metrics", "store", "tracing", "transports"},
+    "triggerdev": WRITING | {"api", "auth", "feed", "limits", "metrics", "settings", "store", "tracing", "transports"},
     "health": VALUES | {"metrics", "transports"},
     "server": VALUES | {"metrics", "settings", "transports"},
     "app": WRITING
@@ -64,6 +65,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
         "store",
         "tracing",
         "transports",
+        "triggerdev",
     },
     "cli": WRITING
     | {"app", "auth", "doctor", "configuration", "configured", "logs", "publisher"}
@@ -78,7 +80,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "orjson": ("gateway/codec.py",),
     "jwt": ("auth/tokens.py",),
     "starlette": (
-        *("gateway/api/", "gateway/app.py", "gateway/configured.py", "gateway/health.py"),
+        *("gateway/api/", "gateway/app.py", "gateway/configured.py", "gateway/health.py", "gateway/triggerdev/"),
         *("gateway/monitoring/", "gateway/server/", "gateway/cli/"),
     ),
     "uvicorn": ("gateway/server/",),

@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import auth
-from gateway import errors
+from gateway import Publisher, errors
 from gateway.store.redis_keys import metadata_key, run_key, stream_key
 from gateway.transports import refusals
 from tests.gateway.serving import ServedGateway
@@ -48,7 +48,8 @@ def test_pages_show_the_examples_as_they_are(name: str, text: str) -> None:
 
 def test_every_example_is_shown() -> None:
     """No example is left to rot unseen."""
-    assert {name for name, _ in shown_files()} == {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
+    examples = [*(ROOT / "examples").glob("*.*"), *(ROOT / "examples" / "react").glob("*.py")]
+    assert {path.relative_to(ROOT).as_posix() for path in examples} <= {name for name, _ in shown_files()}
 
 
 def test_the_job_of_the_readme_completes(redis_server: RedisServer, environment: EnvironmentId) -> None:
@@ -121,6 +122,24 @@ def test_the_streaming_job_of_the_docs_writes_its_tokens(redis_server: RedisServ
         assert client.hget(run_key(environment, run), "status") == '"COMPLETED_SUCCESSFULLY"'
         assert client.xlen(stream_key(environment, run, "tokens")) == 12
         assert client.xlen(stream_key(environment, run, "log")) == 1
+
+
+def test_the_job_of_the_docs_that_asks_a_person_goes_on_with_the_answer(
+    redis_server: RedisServer, environment: EnvironmentId
+) -> None:
+    """It waits, and does what was sent."""
+    environ = {**os.environ, "RUNCAST_REDIS_URL": redis_server.url, "RUNCAST_ENVIRONMENT": environment}
+    command = [sys.executable, "examples/approval.py"]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        run = job.stdout.readline().strip()
+        with Publisher(redis_server.url, environment=environment) as publisher:
+            publisher.run(run).input("approval").send(True)
+        assert job.wait(20) == 0
+    with redis_server.client() as client:
+        assert client.hget(run_key(environment, run), "status") == '"COMPLETED_SUCCESSFULLY"'
+        assert client.hget(run_key(environment, run), "output") == '{"refunded":40}'
+        assert client.hget(metadata_key(environment, run), "question") == '"Refund 40 euros?"'
 
 
 def source_files() -> list[str]:

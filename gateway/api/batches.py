@@ -14,6 +14,8 @@ from gateway.runs import FINAL
 from gateway.store.redis_store import Listing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.api.endpoint import ApiRoute
     from gateway.codec import Row
     from gateway.transports.viewing import Services
@@ -30,7 +32,7 @@ async def _may_read(call: Call) -> None:
 
 async def _read(call: Call) -> Answer:
     batch = call.path["id"]
-    rows, complete = await _rows_of(call, batch)
+    rows, complete = await rows_of(call, batch, _COLUMNS)
     if not rows:
         raise NotFound(f"there is no batch {batch[:80]!r}")
     statuses: dict[str, int] = {}
@@ -49,13 +51,13 @@ async def _read(call: Call) -> Answer:
     return json_answer(200, message)
 
 
-async def _rows_of(call: Call, batch: str) -> tuple[list[Row], bool]:
-    """The newest runs of the batch, up to the bound, and whether these are all."""
+async def rows_of(call: Call, batch: str, columns: Sequence[str]) -> tuple[list[Row], bool]:
+    """The newest runs of the batch, up to the bound, the newest first; and whether these are all."""
     rows: list[Row] = []
     before = ""
     while len(rows) < MOST_RUNS:
         page = await call.services.store.list_runs(
-            call.environment, Listing(batch=batch), before=before, limit=_STEP, columns=_COLUMNS, metadata=False
+            call.environment, Listing(batch=batch), before=before, limit=_STEP, columns=columns, metadata=False
         )
         rows += page.rows
         before = page.next

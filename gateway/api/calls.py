@@ -14,6 +14,7 @@ from gateway.codec import encode_message
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from gateway.api.dialect import Dialect
     from gateway.api.forms import Form, Schema
     from gateway.errors import GatewayError
     from gateway.feeds import EnvironmentId
@@ -49,6 +50,7 @@ class Call:
 
     services: Services
     operation: Operation
+    dialect: Dialect
     scope: Scope
     receive: Receive
     send: Send
@@ -127,10 +129,14 @@ class Operation:
     query: tuple[Parameter, ...] = ()
     body: Form | None = None
     body_required: bool = True
+    #: The most bytes of its body; None: as many as the gateway takes.
+    body_bytes: int | None = None
     #: Errors of its own; those that every operation may answer with need not be named.
     errors: tuple[type[GatewayError], ...] = ()
     #: Uses a one-time token up by itself, when it knows that nothing is wrong.
     uses_token: bool = False
+    #: Whether it is one of the requests that may not come faster than so many a second.
+    counted: bool = True
     #: Nobody is asked who they are.
     public: bool = False
     #: The token may come as `?token=`, for a browser's EventSource, which can't send headers.

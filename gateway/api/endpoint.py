@@ -17,17 +17,18 @@ from starlette.routing import BaseRoute, Match
 from auth import Grant
 from gateway.api import idempotency
 from gateway.api.calls import Answer, Call, Operation
+from gateway.api.dialect import OURS
 from gateway.api.forms import ListOf, nearest, pointer, wrong
 from gateway.codec import decode_json
 from gateway.errors import BadMessage, GatewayError, TooLarge, TooSlow, Unavailable, UnsupportedMedia
 from gateway.feeds import EnvironmentId
-from gateway.transports import refusals
 from gateway.transports.admission import Admitted, bearer, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.api.calls import Header, Parameter
+    from gateway.api.dialect import Dialect
     from gateway.api.forms import Form
     from gateway.transports.sinks import ASGIMessage, Receive, Scope, Send
     from gateway.transports.viewing import Services
@@ -42,6 +43,7 @@ MOST_KEPT_BYTES: Final = 256 * 1024 * 1024
 LARGE_BYTES: Final = 64 * 1024
 _JSON: Final = "application/json"
 _IN_QUERY: Final = "token"
+_BELOW: Final = "/*"
 
 
 class Bodies:
@@ -77,14 +79,18 @@ class ApiRoute(BaseRoute):
     A path with all its methods. Its variable parts are decoded one by one, so that an id may contain `/`.
 
     Args:
-        template: As in `/v1/runs/{id}`.
+        template: As in `/v1/runs/{id}`; one that ends in `/*` is of everything below.
     """
 
-    def __init__(self, services: Services, template: str, operations: Sequence[Operation]) -> None:
+    def __init__(
+        self, services: Services, template: str, operations: Sequence[Operation], dialect: Dialect = OURS
+    ) -> None:
         self.services = services
         self.template = template
+        self.dialect = dialect
         self.operations = {operation.method: operation for operation in operations}
-        self._parts = template.split("/")
+        self._parts = template.removesuffix(_BELOW).split("/")
+        self._is_above = template.endswith(_BELOW)
 
     @property
     def methods(self) -> list[str]:
@@ -96,10 +102,11 @@ class ApiRoute(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         parts = _path_of(scope).split("/")
-        if len(parts) != len(self._parts):
+        depth = len(self._parts)
+        if len(parts) != depth and not (self._is_above and len(parts) > depth):
             return Match.NONE, {}
         found = {}
-        for part, known in zip(parts, self._parts, strict=True):
+        for part, known in zip(parts[:depth], self._parts, strict=True):
             if known.startswith("{"):
                 found[known[1:-1]] = part
             elif unquote(part) != known:
@@ -114,26 +121,24 @@ class ApiRoute(BaseRoute):
         if operation is None and method == "HEAD":
             operation = self.operations.get("GET")
         if operation is None:
-            allowed = ", ".join(self.methods)
-            status, body = refusals.method_not_allowed(method, allowed)
-            await _send(send, method, Answer(status, body, (("allow", allowed),), refusals.PROBLEM_TYPE))
+            await send_answer(send, method, self.dialect.method_not_allowed(method, ", ".join(self.methods)))
             return
-        await _Exchange(self.services, operation, scope, receive, send).carry_out()
+        await _Exchange(self.services, operation, self.dialect, scope, receive, send).carry_out()
 
 
-def mount(services: Services, operations: Iterable[tuple[str, Operation]]) -> list[ApiRoute]:
+def mount(services: Services, operations: Iterable[tuple[str, Operation]], dialect: Dialect = OURS) -> list[ApiRoute]:
     """The routes of some operations, each with the path that it belongs to."""
     by_path: dict[str, list[Operation]] = {}
     for path, operation in operations:
         by_path.setdefault(path, []).append(operation)
-    return [ApiRoute(services, path, of_path) for path, of_path in by_path.items()]
+    return [ApiRoute(services, path, of_path, dialect) for path, of_path in by_path.items()]
 
 
 def merged(routes: Iterable[ApiRoute]) -> list[ApiRoute]:
     """The same, with one route for each path: several files may have methods of one."""
     by_path: dict[str, ApiRoute] = {}
     for route in routes:
-        known = by_path.setdefault(route.template, ApiRoute(route.services, route.template, ()))
+        known = by_path.setdefault(route.template, ApiRoute(route.services, route.template, (), route.dialect))
         known.operations |= route.operations
     return list(by_path.values())
 
@@ -141,9 +146,18 @@ def merged(routes: Iterable[ApiRoute]) -> list[ApiRoute]:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, services: Services, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        services: Services,
+        operation: Operation,
+        dialect: Dialect,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         self._services = services
         self._operation = operation
+        self._dialect = dialect
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -158,19 +172,17 @@ class _Exchange:
             answer = await self._answer()
         except GatewayError as error:
             self._services.counters.refusals[error.code] += 1
-            answer = refused(error)
+            answer = self._dialect.refused(error)
         except Gone:
             return
         except Exception:
-            # What went wrong is for the log; its text may hold what nobody outside should read.
             log.exception("%s failed", self._operation.id)
-            status, body = refusals.internal_error()
-            answer = Answer(status, body, (("cache-control", "no-store"),), refusals.PROBLEM_TYPE)
+            answer = self._dialect.internal_error()
         finally:
             if self._call is not None:
                 BODIES.forget(self._call)
         if answer is not None and not self._started:
-            await _send(self._send, method, answer)
+            await send_answer(self._send, method, answer)
 
     async def _answer(self) -> Answer | None:
         operation = self._operation
@@ -180,14 +192,15 @@ class _Exchange:
         call = self._call = Call(
             services=self._services,
             operation=operation,
+            dialect=self._dialect,
             scope=self._scope,
             receive=self._receive,
             send=self._noticed,
             headers=self._headers,
             admitted=admitted,
             path=_read_path(operation.path, self._scope["path_params"]),
-            query=_read_query(operation, pairs),
-            key=idempotency.key_of(self._headers) if operation.idempotent else None,
+            query=_read_query(operation, pairs, self._dialect),
+            key=self._key(),
         )
         raw = b""
         if operation.body is not None:
@@ -201,6 +214,11 @@ class _Exchange:
             await self._services.admission.use(call.admitted)
         return await operation.handle(call)
 
+    def _key(self) -> str | None:
+        if not (self._operation.idempotent or self._operation.takes_key):
+            return None
+        return idempotency.key_of(self._headers, self._dialect.key_header)
+
     def _admit(self, pairs: Sequence[tuple[str, str]]) -> Admitted:
         if self._operation.public:
             return NOBODY
@@ -208,7 +226,8 @@ class _Exchange:
         if credential is None and self._operation.token_in_query:
             credential = next((value for name, value in pairs if name == _IN_QUERY), None)
         admitted = self._services.admission.admit(credential)
-        self._services.quotas.check_request(admitted.environment, admitted.token)
+        if self._operation.counted:
+            self._services.quotas.check_request(admitted.environment, admitted.token)
         return admitted
 
     async def _noticed(self, message: ASGIMessage) -> None:
@@ -218,13 +237,6 @@ class _Exchange:
 
 #: Whoever asks for what everybody may have.
 NOBODY: Final = Admitted(EnvironmentId(""), Grant(), None, None)
-
-
-def refused(error: GatewayError) -> Answer:
-    """The problem that an error is."""
-    status, body = refusals.problem(error)
-    headers = [(name.decode(), value.decode()) for name, value in refusals.problem_headers(error)]
-    return Answer(status, body, tuple(headers[1:]), headers[0][1])
 
 
 def _path_of(scope: Scope) -> str:
@@ -257,13 +269,15 @@ def _read_path(known: Sequence[Parameter], found: Mapping[str, str]) -> dict[str
     return values
 
 
-def _read_query(operation: Operation, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _read_query(operation: Operation, pairs: Sequence[tuple[str, str]], dialect: Dialect) -> dict[str, Any]:
     known = {parameter.name: parameter for parameter in operation.query}
     values: dict[str, Any] = {}
     for name, text in pairs:
         if name == _IN_QUERY and operation.token_in_query:
             continue
         if name not in known:
+            if dialect.ignores(name):
+                continue
             hint = nearest(name, list(known)) if known else "there are none here"
             raise wrong(pointer(name), f"there is no such parameter; {hint}")
         form = known[name].form
@@ -288,10 +302,10 @@ async def read_body(call: Call, *, limit: int | None = None) -> bytes:
     The whole body.
 
     Raises:
-        TooLarge: When it is over *limit*, or else over the gateway's; before it was read, if it says so itself.
+        TooLarge: When it is over *limit*, or over the operation's or the gateway's; before it is read, if it says so.
         TooSlow: When it does not come in time.
     """
-    most = call.services.settings.body_bytes if limit is None else limit
+    most = _most_bytes(call) if limit is None else limit
     declared = call.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > most:
         raise TooLarge("the body", size=int(declared), limit=most)
@@ -314,14 +328,22 @@ async def read_body(call: Call, *, limit: int | None = None) -> bytes:
         raise TooSlow(seconds=BODY_SECONDS) from None
     body = b"".join(chunks)
     if body:
-        _check_media(call.headers)
+        _check_media(call)
     return body
 
 
-def _check_media(headers: Mapping[str, str]) -> None:
+def _most_bytes(call: Call) -> int:
+    own, of_all = call.operation.body_bytes, call.services.settings.body_bytes
+    return of_all if own is None else min(own, of_all)
+
+
+def _check_media(call: Call) -> None:
+    headers = call.headers
     encoding = headers.get("content-encoding", "identity")
     if encoding.strip().lower() != "identity":
         raise UnsupportedMedia(f"the body must come as it is, without Content-Encoding, not {encoding[:40]!r}")
+    if not call.dialect.needs_media_type:
+        return
     media, *parameters = [part.strip().lower() for part in headers.get("content-type", "").split(";")]
     if media != _JSON:
         named = repr(media[:80]) if media else "something without a Content-Type"
@@ -377,7 +399,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
         seen.add(name)
 
 
-async def _send(send: Send, method: str, answer: Answer) -> None:
+async def send_answer(send: Send, method: str, answer: Answer) -> None:
     headers: list[Header] = [*answer.headers]
     names = {name for name, _ in headers}
     if answer.status != 204:

@@ -260,7 +260,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object with these fields and no others."""
+    """An object with these fields, and no others unless it is `open`: those are passed over then."""
 
     fields: Mapping[str, Field]
     #: What it is called in the OpenAPI document; one without a name stands where it is used.
@@ -268,10 +268,13 @@ class Object:
     example: Any = None
     #: At least so many of its fields are there.
     least: int = 0
+    open: bool = False
 
     def read(self, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise wrong(where, f"{'must be' if where else 'the body must be'} an object, not {short(value)}")
+        if self.open:
+            value = {name: one for name, one in value.items() if name in self.fields}
         for name in value:
             if name not in self.fields:
                 raise wrong(f"{where}/{pointer(name)}", f"there is no such field; {nearest(name, list(self.fields))}")
@@ -290,7 +293,7 @@ class Object:
         properties = {
             name: {**known.form.schema, "description": known.description} for name, known in self.fields.items()
         }
-        schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        schema: Schema = {"type": "object", "properties": properties, "additionalProperties": self.open}
         required = [name for name, known in self.fields.items() if known.required]
         if required:
             schema["required"] = required

@@ -40,18 +40,18 @@ WORKING_MILLISECONDS: Final = 5_000
 _MAX_KEPT_BYTES: Final = 64 * 1024
 
 
-def key_of(headers: Mapping[str, str]) -> str | None:
+def key_of(headers: Mapping[str, str], header: str = HEADER) -> str | None:
     """
-    The key of a request.
+    The key of a request, from the header with this name.
 
     Raises:
         BadMessage: When it can't be one.
     """
-    key = headers.get(HEADER.lower())
+    key = headers.get(header.lower())
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_KEY_LENGTH or not _KEY.fullmatch(key):
-        raise wrong(HEADER, f"must have 1 to {MAX_KEY_LENGTH} ASCII characters without spaces, such as a UUID")
+        raise wrong(header, f"must have 1 to {MAX_KEY_LENGTH} ASCII characters without spaces, such as a UUID")
     return key
 
 

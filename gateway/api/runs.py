@@ -245,7 +245,7 @@ async def _list(call: Call) -> Answer:
         call.environment,
         Listing(
             tags=tuple(dict.fromkeys(query.get("tag", ()))),
-            task=query.get("task"),
+            tasks=(query["task"],) if "task" in query else (),
             batch=query.get("batch"),
             statuses=tuple(raw for raw, public in PUBLIC_STATUS.items() if public in asked),
             since=query.get("createdAfter", 0),

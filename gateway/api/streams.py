@@ -6,51 +6,33 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.api import access, idempotency
+from gateway.api.appending import Writing
 from gateway.api.calls import Answer, Call, Operation, Parameter, Reply, json_answer
 from gateway.api.endpoint import LARGE_BYTES, mount, parse_json, read_body
 from gateway.api.forms import Field, Json, ListOf, Number, Object, Text, wrong
 from gateway.api.parts import RUN_PATH, STATUSES
-from gateway.api.uploads import LINES_TYPE, MOST_AT_ONCE, lines
-from gateway.changes import change
+from gateway.api.uploads import LINES_TYPE, lines
 from gateway.codec import encode_json, raw_json
 from gateway.cursors import Cursor
-from gateway.errors import (
-    NotFound,
-    OutOfTurn,
-    TooLarge,
-    TooManyChanges,
-    TooManyStreams,
-    UnsupportedMedia,
-)
-from gateway.feeds import MAX_ID_LENGTH, FeedId, check_id
-from gateway.store.appending import (
-    MAX_WRITER_LENGTH,
-    Append,
-    AppendOutcome,
-    append_command,
-    read_append,
-    whole_append,
-)
+from gateway.errors import NotFound, OutOfTurn, TooLarge, TooManyStreams, UnsupportedMedia
+from gateway.feeds import MAX_ID_LENGTH, FeedId, check_stream
+from gateway.store.appending import MAX_WRITER_LENGTH
 from gateway.store.redis_keys import stream_state_key
 from gateway.transports.requests import Wish
 from gateway.transports.sse import EventsResponse
 from gateway.transports.streams import resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.api.endpoint import ApiRoute
-    from gateway.store.appending import Appended
     from gateway.transports.viewing import Services
 
 PATH: Final = "/v1/runs/{id}/streams/{key}"
 _EVENTS_TYPE: Final = "text/event-stream"
-_BYTES_AT_ONCE: Final = 256 * 1024
 _MOST_ON_A_PAGE: Final = 1000
 
 _KEY_PATH: Final = Parameter(
     name="key",
-    form=Text(least=1, most=MAX_ID_LENGTH, check=lambda text: check_id("stream", text)),
+    form=Text(least=1, most=MAX_ID_LENGTH, check=check_stream),
     description="The stream's key, percent-encoded: `log` is the run's log.",
     required=True,
 )
@@ -71,74 +53,14 @@ _CHUNKS: Final = Object(
 )
 
 
-class _Writing:
-    """One request that appends: how far it came, for its answer."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._writer, self._first = _numbering(call)
-        self.count = 0
-        self.last: Appended | None = None
-
-    async def append(self, chunks: Sequence[bytes]) -> None:
-        """Store *chunks*, in pieces that hold nobody up."""
-        limit = self._call.services.settings.limits.chunk_bytes
-        for chunk in chunks:
-            if len(chunk) > limit:
-                raise TooLarge("a chunk", size=len(chunk), limit=limit)
-        piece: list[bytes] = []
-        size = 0
-        for chunk in chunks:
-            piece.append(chunk)
-            size += len(chunk)
-            if len(piece) == MOST_AT_ONCE or size >= _BYTES_AT_ONCE:
-                await self._store(piece)
-                piece, size = [], 0
-        if piece:
-            await self._store(piece)
-
-    async def _store(self, chunks: list[bytes]) -> None:
-        call = self._call
-        run, stream = call.path["id"], call.path["key"]
-        writer = call.services.writer
-        first = self._first + self.count if self._writer else None
-        await self._keep_pace(len(chunks))
-        call.services.admission.check_still(call.admitted)
-        append = Append(run, stream, chunks, self._writer, first)
-        command = append_command(append, writer.of(call.environment))
-        self.last = appended = read_append(await writer.ask(command, whole_append))
-        call.services.counters.chunks_written[appended.outcome.value] += len(chunks)
-        match appended.outcome:
-            case AppendOutcome.MISSING:
-                raise NotFound(f"there is no run {run[:80]!r}")
-            case AppendOutcome.GAP:
-                raise OutOfTurn(following=appended.writer_next, first=first or 0)
-            case AppendOutcome.TOO_MANY_STREAMS:
-                raise TooManyStreams
-        if not appended.announced:
-            await writer.apply(call.environment, change(run, stream=stream))
-        self.count += len(chunks)
-
-    async def _keep_pace(self, count: int) -> None:
-        """Who has begun to write is slowed down to the rate that the environment may write at, and not refused."""
-        quotas, environment = self._call.services.quotas, self._call.environment
-        while True:
-            try:
-                quotas.check_changes(environment, count)
-                return
-            except TooManyChanges as error:
-                if self.count == 0:
-                    raise
-                await asyncio.sleep(error.retry_after_seconds or 0)
-
-    def answer(self) -> Answer:
-        message: dict[str, Any] = {"received": self.count}
-        if self.last is not None:
-            message["nextIndex"] = self.last.next_index
-            if self._writer:
-                message["writerNext"] = self.last.writer_next
-            message["cursor"] = str(Cursor(self.last.epoch, self.last.sequence))
-        return json_answer(200, message)
+def _answer(writing: Writing, writer: str) -> Answer:
+    message: dict[str, Any] = {"received": writing.count}
+    if writing.last is not None:
+        message["nextIndex"] = writing.last.next_index
+        if writer:
+            message["writerNext"] = writing.last.writer_next
+        message["cursor"] = str(Cursor(writing.last.epoch, writing.last.sequence))
+    return json_answer(200, message)
 
 
 def _numbering(call: Call) -> tuple[str, int]:
@@ -155,7 +77,8 @@ def _numbering(call: Call) -> tuple[str, int]:
 
 
 async def _append(call: Call) -> Answer:
-    writing = _Writing(call)
+    writer, first = _numbering(call)
+    writing = Writing(call, call.path["id"], call.path["key"], writer=writer, first=first)
     media = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media == LINES_TYPE:
         if call.headers.get("content-encoding", "identity").strip().lower() != "identity":
@@ -167,7 +90,7 @@ async def _append(call: Call) -> Answer:
         await writing.append(_chunks(raw) if len(raw) <= LARGE_BYTES else await asyncio.to_thread(_chunks, raw))
     else:
         raise UnsupportedMedia(f"the body must be application/json or {LINES_TYPE}, not {media[:80] or 'nothing'!r}")
-    return writing.answer()
+    return _answer(writing, writer)
 
 
 def _chunks(raw: bytes) -> list[bytes]:

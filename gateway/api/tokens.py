@@ -19,18 +19,19 @@ from gateway.revocations import FUTURE_SECONDS, KEPT_SECONDS, By, Revocation
 from gateway.runs import COLUMNS, METADATA
 
 if TYPE_CHECKING:
+    from auth import Expires
     from gateway.api.endpoint import ApiRoute
     from gateway.api.forms import Schema
     from gateway.transports.viewing import Services
 
 #: No token that is minted here outlives what is remembered of those that were revoked.
 LONGEST_SECONDS: Final = KEPT_SECONDS
-_MOST_SCOPES: Final = 500
+MOST_SCOPES: Final = 500
 _MOST_NAME: Final = 255
 
 # A part of a scope that is blank is mostly a variable that was not set (auth/scopes.py).
 _VISIBLE: Final = r"[^\u0000-\u0020\u007f\u0085\u00a0\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ud800-\udfff]"
-_SCOPE: Final = Text(
+SCOPE: Final = Text(
     most=400,
     pattern=rf"^([A-Za-z]+|\*)(:[A-Za-z]+(:{_VISIBLE}+( {_VISIBLE}+)*)?)?$(?!\n)",
     words="a scope, as in read:runs:run_1: an action, a type, and an id, none of them blank",
@@ -44,7 +45,7 @@ _NAME: Final = Text(
 
 
 @dataclass(frozen=True, slots=True)
-class _Ends:
+class Ends:
     """When a token ends, as the official SDK takes it: a span, a date, or unix seconds."""
 
     def read(self, value: Any, where: str) -> Any:
@@ -138,9 +139,9 @@ _REALTIME: Final = Object(
 )
 _MINT: Final = Object(
     {
-        "scopes": Field(ListOf(_SCOPE, least=1, most=_MOST_SCOPES), "What the token allows.", required=True),
+        "scopes": Field(ListOf(SCOPE, least=1, most=MOST_SCOPES), "What the token allows.", required=True),
         "expirationTime": Field(
-            _Ends(),
+            Ends(),
             "When it ends: a span such as `15m`, `1.5 hours` or `2 days`, a date with a time zone, or unix seconds. "
             "Fifteen minutes if nothing is said, 366 days at most.",
         ),
@@ -165,21 +166,56 @@ _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 
 async def _mint(call: Call) -> Answer:
     said = call.body
-    keys = call.services.admission.keyring.keys_of(call.environment)
-    scopes = said["scopes"]
-    tags = [scope.id for scope in map(auth.Scope.parse, scopes) if scope.type == "tags" and scope.id]
     subject = said.get("subject")
+    minted = mint_token(
+        call,
+        said["scopes"],
+        expires=said.get("expirationTime", auth.DEFAULT_EXPIRES),
+        one_time=said.get("oneTimeUse"),
+        skip_columns=said.get("realtime", {}).get("skipColumns"),
+        subject=subject,
+    )
+    answer = {"token": minted.token, "expiresAt": rfc3339(minted.expires_at * 1000), "jti": minted.jti}
+    return json_answer(201, answer if subject is None else {**answer, "subject": subject})
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new token, when it ends (unix seconds), and its name."""
+
+    token: str
+    expires_at: int
+    jti: str | None
+
+
+def mint_token(
+    call: Call,
+    scopes: list[str],
+    *,
+    expires: Expires,
+    one_time: bool | None = None,
+    skip_columns: list[str] | None = None,
+    subject: str | None = None,
+    longest_seconds: float = LONGEST_SECONDS,
+) -> Minted:
+    """
+    A public token of the call's environment, issued late enough that no revocation up to now means it.
+
+    Raises:
+        BadMessage: Naming the field of the body that no token can be minted with.
+    """
+    keys = call.services.admission.keyring.keys_of(call.environment)
+    tags = [scope.id for scope in map(auth.Scope.parse, scopes) if scope.type == "tags" and scope.id]
     now = call.services.revocations.first_issue(call.environment, subject, tags, time.time())
-    expires = said.get("expirationTime", auth.DEFAULT_EXPIRES)
-    if auth.expires_at(expires, now=now) > now + LONGEST_SECONDS:
-        raise wrong("/expirationTime", f"must be at most {LONGEST_SECONDS // 86400} days from now")
     try:
+        if auth.expires_at(expires, now=now) > now + longest_seconds:
+            raise wrong("/expirationTime", f"must be at most {longest_seconds // 86400:.0f} days from now")
         token = auth.mint(
             scopes,
             keys,
             expires=expires,
-            one_time=said.get("oneTimeUse"),
-            skip_columns=said.get("realtime", {}).get("skipColumns"),
+            one_time=one_time,
+            skip_columns=skip_columns,
             subject=subject,
             precise=True,
             now=now,
@@ -187,8 +223,7 @@ async def _mint(call: Call) -> Answer:
     except auth.AuthError as error:
         raise _mistake(error) from None
     minted = auth.verify(token, auth.Keyring([keys]), now=now)
-    answer = {"token": token, "expiresAt": rfc3339(minted.expires_at * 1000), "jti": minted.jti}
-    return json_answer(201, answer if subject is None else {**answer, "subject": subject})
+    return Minted(token, minted.expires_at, minted.jti)
 
 
 def _mistake(error: auth.AuthError) -> BadMessage:

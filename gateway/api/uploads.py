@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gateway.api.endpoint import BODIES, LARGE_BYTES, Gone, parse_json
@@ -29,9 +30,27 @@ _LOOK_SECONDS: Final = 0.5
 _SHORT_SECONDS: Final = 1.0
 
 
-async def lines(call: Call) -> AsyncIterator[list[bytes]]:
+#: What a line is as a chunk, from its bytes and what errors call it; None when it is none. Raises BadInput.
+Spelling = Callable[[bytes, str], bytes | None]
+
+
+def spelled(line: bytes, what: str) -> bytes | None:
     """
-    The body's lines as they come, each checked to be JSON, some at a time.
+    JSON as it was written, but for white space that would end a line of an event; an empty line is no chunk.
+
+    Raises:
+        BadMessage: For what is not JSON.
+    """
+    text = line.strip()
+    if not text:
+        return None
+    value = parse_json(text, what)
+    return encode_json(value, what="a chunk") if b"\r" in text else text
+
+
+async def lines(call: Call, spelling: Spelling = spelled) -> AsyncIterator[list[bytes]]:
+    """
+    The body's lines as they come, each as the chunk that it is, some at a time.
 
     Raises:
         Gone: When the client left; what it had not ended with a newline is no line.
@@ -47,12 +66,15 @@ async def lines(call: Call) -> AsyncIterator[list[bytes]]:
             raise Gone
         more = message.get("more_body", False)
         good: list[bytes] = []
-        for line in splitter.take(message.get("body", b""), last=not more):
+        taken = splitter.take(message.get("body", b""), last=not more)
+        if not more and not taken[-1]:
+            taken.pop()  # behind the last newline there is nothing, not an empty line
+        for line in taken:
             number += 1
-            text = line.strip()
             try:
-                if text:
-                    good.append(await _checked(text, number, limit))
+                chunk = await _chunk(line, number, limit, spelling)
+                if chunk is not None:
+                    good.append(chunk)
             except BadInput:
                 if good:
                     yield good
@@ -81,22 +103,16 @@ async def _receive(call: Call, began: float) -> ASGIMessage:
             continue
 
 
-async def _checked(text: bytes, number: int, limit: int) -> bytes:
-    """As it was written, but for white space that would end a line of an event."""
-    if len(text) > limit:
-        raise TooLarge(f"line {number}", size=len(text), limit=limit)
+async def _chunk(line: bytes, number: int, limit: int, spelling: Spelling) -> bytes | None:
+    if len(line) > limit:
+        raise TooLarge(f"line {number}", size=len(line), limit=limit)
     what = f"line {number}"
     try:
         # Most are small, and a thread for each would cost more than it spares the others.
-        return _spelled(text, what) if len(text) <= LARGE_BYTES else await asyncio.to_thread(_spelled, text, what)
+        return spelling(line, what) if len(line) <= LARGE_BYTES else await asyncio.to_thread(spelling, line, what)
     except BadInput as error:
         error.field = what
         raise
-
-
-def _spelled(text: bytes, what: str) -> bytes:
-    value = parse_json(text, what)
-    return encode_json(value, what="a chunk") if b"\r" in text else text
 
 
 class _Splitter:

@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
         "wait": Lazy("gateway.cli.wait:wait", "Wait until runs have ended, or have come as far as is needed."),
         "logs": Lazy("gateway.cli.logs:logs", "Print what a run writes: its log, or another stream."),
         "cancel": Lazy("gateway.cli.cancel:cancel", "Ask the jobs of runs to stop."),
+        "send": Lazy("gateway.cli.send:send", "Send a value to the job of a run."),
         "publish": Lazy("gateway.cli.publish:publish", "Say what happened to a run."),
         "exec": Lazy("gateway.cli.exec:execute", "Run a command as a run: its output is the log, its exit the status."),
         "token": Lazy("gateway.cli.token:tokens", "Make public tokens for viewers, look at them, take them back."),

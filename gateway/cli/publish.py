@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -16,19 +12,14 @@ from gateway.changes import Outcome, change
 from gateway.cli import describe
 from gateway.cli.environment import environment
 from gateway.cli.exits import ExitCode, say, stop
-from gateway.codec import decode_json
-from gateway.errors import BadInput, Misconfigured
-from gateway.publisher import Publisher
+from gateway.cli.speaking import FLUSH_SECONDS, json_of, json_or_text, losses_told, publisher_here
+from gateway.errors import BadInput
 from gateway.runs import raw_status
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from gateway.publisher import Run
+    from gateway.publisher import Publisher, Run
 
 JSON_TYPE: Final = "application/json"
-#: How long to try. Nobody waits for a shell command as for a job, but a Redis that restarts is soon back.
-_FLUSH_SECONDS: Final = 2.0
 _PROGRESS: Final = re.compile(r"(?P<current>-?\d+(?:\.\d+)?)(?:/(?P<total>\d+(?:\.\d+)?)|(?P<percent>%))?", re.ASCII)
 
 
@@ -91,8 +82,8 @@ def publish(
             metadata=dict(_pair(pair) for pair in set_ or ()),
             tags=tag or [],
             batch=batch,
-            payload=_json("--payload", payload),
-            output=_json("--output", output),
+            payload=None if payload is None else json_of("--payload", payload),
+            output=None if output is None else json_of("--output", output),
             error=error,
         )
         outcome = _publish(message)
@@ -129,31 +120,13 @@ def _pair(said: str) -> tuple[str, Any]:
     key, separator, text = said.partition("=")
     if not key or not separator:
         raise BadInput(f"--set is KEY=JSON, not {said[:40]!r}")
-    try:
-        return key, decode_json(text)
-    except ValueError:
-        return key, text
-
-
-def _json(option: str, said: str | None) -> Any:
-    if said is None:
-        return None
-    try:
-        return decode_json(_contents(said[1:]) if said.startswith("@") else said)
-    except OSError as error:
-        raise BadInput(f"{option}: {said[1:]} can't be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{option} is JSON, or @ and the name of a file with JSON: {error}") from error
-
-
-def _contents(name: str) -> bytes:
-    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    return key, json_or_text(text)
 
 
 def _publish(message: Message) -> Outcome:
-    with _losses() as losses, _publisher() as publisher:
+    with losses_told() as losses, publisher_here() as publisher:
         outcomes = _say(publisher, message)
-        if not publisher.flush(_FLUSH_SECONDS):
+        if not publisher.flush(FLUSH_SECONDS):
             stop(ExitCode.NO_CONNECTION, f"Redis can't be reached, nothing was published. {losses.last}")
         dropped = publisher.statistics.dropped
     if "missing" in dropped:
@@ -163,15 +136,6 @@ def _publish(message: Message) -> Outcome:
     # What was deferred has been sent by now.
     applied = Outcome.APPLIED in outcomes or Outcome.DEFERRED in outcomes
     return Outcome.APPLIED if applied else outcomes[0]
-
-
-def _publisher() -> Publisher:
-    known = environment()
-    url = known.get("RUNCAST_REDIS_URL") or known.get("REDIS_URL")
-    try:
-        return Publisher(url, environment=known.get("RUNCAST_ENVIRONMENT"))
-    except Misconfigured as error:
-        stop(ExitCode.USAGE if url else ExitCode.NO_CONNECTION, str(error))
 
 
 def _say(publisher: Publisher, message: Message) -> list[Outcome]:
@@ -205,27 +169,3 @@ def _say_metadata(run: Run, message: Message) -> list[Outcome]:
     if message.progress is not None:
         outcomes.append(run.progress(*message.progress))
     return outcomes
-
-
-class _Losses(logging.Handler):
-    """The publisher never raises because of Redis, it logs. Here that becomes the text of an error."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()
-
-
-@contextmanager
-def _losses() -> Generator[_Losses, None, None]:
-    log = logging.getLogger("runcast.publisher")
-    losses, propagated = _Losses(), log.propagate
-    log.addHandler(losses)
-    log.propagate = False
-    try:
-        yield losses
-    finally:
-        log.removeHandler(losses)
-        log.propagate = propagated

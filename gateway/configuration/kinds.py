@@ -44,6 +44,10 @@ def _number(text: str) -> float | str:
     return float(text) if _NUMBER.fullmatch(text) else text[:40]
 
 
+def _span_or_none(text: str) -> float:
+    return 0.0 if text.strip() in ("0", "0s") else parse_duration(text)
+
+
 def _word(text: str) -> str:
     # Other programs write WARN and INFO into the same variable.
     word = text.lower()[:40]
@@ -86,6 +90,7 @@ WHOLE: Final = Kind(_whole)
 NUMBER: Final = Kind(_number)
 SIZE: Final = Kind(parse_size)
 SPAN: Final = Kind(parse_duration)
+SPAN_OR_NONE: Final = Kind(_span_or_none)
 WORD: Final = Kind(_word)
 TEXT: Final = Kind(_text)
 SWITCH: Final = Kind(_switch)

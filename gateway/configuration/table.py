@@ -19,6 +19,7 @@ from gateway.configuration.kinds import (
     REDIS_URL,
     SIZE,
     SPAN,
+    SPAN_OR_NONE,
     SWITCH,
     TEXT,
     WHOLE,
@@ -298,6 +299,13 @@ GATEWAY: Final = (
         kind=SPAN,
         default="10s",
         meaning="how long a stop may take; viewers are sent away spread over it",
+    ),
+    Setting(
+        variable="RUNCAST_SHAPE_HANDLE_GRACE",
+        field="shape_handle_grace_seconds",
+        kind=SPAN_OR_NONE,
+        default="24h",
+        meaning="how long a feed of the official clients outlives its token, which they can't renew; `0`: not at all",
     ),
     Setting(
         variable="RUNCAST_METRICS_PORT",

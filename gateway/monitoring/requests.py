@@ -18,8 +18,8 @@ _log = logging.getLogger("runcast.http")
 
 #: What anybody may ask for is not a label: a path without a route, or a method that is none.
 _OTHER: Final = "other"
-#: What is asked of the API begins with this.
-API: Final = "/v1/"
+#: What is asked of the API begins with one of these: ours, or that of the official Trigger.dev clients.
+API: Final = ("/v1/", "/api/")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

@@ -46,7 +46,7 @@ async def sample(services: Services) -> Snapshot:
 
 def _viewers(snapshot: Snapshot, services: Services) -> None:
     counters, followed = services.counters, services.hub.followed()
-    snapshot.set_all("runcast_viewers", counters.viewers, known=_TRANSPORTS)
+    snapshot.set_all("runcast_viewers", counters.viewers, known=(*_TRANSPORTS, "shape"))
     snapshot.set_all("runcast_connections", counters.connections, known=_TRANSPORTS)
     for transport in _TRANSPORTS:
         snapshot.set("runcast_connections_closed", 0, transport, "viewer_left")

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gateway.publisher.ambient import current_async_run, current_run
+    from gateway.publisher.async_readers import AsyncInput
     from gateway.publisher.asynchronous import AsyncPublisher, AsyncRun
     from gateway.publisher.context import Context
     from gateway.publisher.logs import RunLogHandler, run_process
     from gateway.publisher.outbox import Statistics
     from gateway.publisher.publisher import Publisher, Run
-    from gateway.publisher.streams import Stream
+    from gateway.publisher.readers import Input
+    from gateway.publisher.streams import AsyncStream, Stream
 
 __all__ = [
+    "AsyncInput",
     "AsyncPublisher",
     "AsyncRun",
+    "AsyncStream",
     "Context",
+    "Input",
     "Publisher",
     "Run",
     "RunLogHandler",
@@ -30,9 +35,12 @@ __all__ = [
 
 # Loaded when first used: a synchronous job has no need of asyncio.
 _HOMES: Final = {
+    "AsyncInput": "async_readers",
     "AsyncPublisher": "asynchronous",
     "AsyncRun": "asynchronous",
+    "AsyncStream": "streams",
     "Context": "context",
+    "Input": "readers",
     "Publisher": "publisher",
     "Run": "publisher",
     "RunLogHandler": "logs",

@@ -12,17 +12,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.changes import Outcome
+from gateway.publisher.async_hearing import AsyncHearing
 from gateway.publisher.cancelling import COLUMNS
 from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.reading import read_document, read_on
 from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from contextlib import AbstractContextManager
 
     from gateway.changes import Change, Operation
     from gateway.publisher.cancelling import Wish
     from gateway.publisher.configuration import Address
     from gateway.publisher.leases import Held
+    from gateway.publisher.places import Place
     from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter
 
@@ -46,6 +50,7 @@ class AsyncSender(Mailing):
         self._news = asyncio.Event()
         self._wakes_at = 0.0  # when the task looks again by itself
         self._task: asyncio.Task[None] | None = None
+        self._hearing: AsyncHearing | None = None
         self._closing = False
 
     async def say(self, change: Change, holder: object = None) -> Told:
@@ -80,18 +85,44 @@ class AsyncSender(Mailing):
 
     async def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
         """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
+        values: list[Any] | None = await self._read(read_columns(run, names, self._writer))
+        return values
+
+    async def document(self, run: str) -> dict[str, Any] | None:
+        """As `Sender.document`."""
+        async with self._turns[turn_of(run)]:
+            await self._send(run)
+        document: dict[str, Any] | None = await self._read(read_document(run, self._writer))
+        return document
+
+    async def look(self, place: Place) -> bool:
+        """As `Sender.look`."""
+        return await self._read(read_on(place, self._lock, self._writer)) is not None
+
+    async def _read(self, conversation: Generator[Any, Any, Any]) -> Any:
         if not self._may_read():
             return None
         try:
-            values: list[Any] = await self._drive(read_columns(run, names, self._writer))
+            return await self._drive(conversation)
         except REDIS_ERRORS as error:
             self._not_read(error)
             return None
-        return values
 
-    async def wish(self, run: str) -> Wish:
+    async def wish(self, run: str, *, anew: bool = False) -> Wish:
         """As `Sender.wish`."""
-        return self._known_wish(run) or self._learn_wish(run, await self.read(run, COLUMNS))
+        return self._known_wish(run, anew=anew) or self._learn_wish(run, await self.read(run, COLUMNS))
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """As `Sender.lock`."""
+        return self._lock
+
+    def hearing(self) -> AsyncHearing:
+        """As `Sender.hearing`, for who waits in this loop."""
+        if self._hearing is None:
+            self._hearing = AsyncHearing(self._address.url, self._writer.environment)
+            self._hearing.closed = self._closing
+        return self._hearing
 
     async def flush(self, timeout: float) -> bool:
         """Send everything that waits, for so many seconds at most and a Redis time-out. Returns whether it is done."""
@@ -123,6 +154,8 @@ class AsyncSender(Mailing):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        if self._hearing is not None:
+            await self._hearing.close()
         client, self._client = self._client, None
         if client is not None:
             await _close(client)
@@ -181,6 +214,9 @@ class AsyncSender(Mailing):
 
     def _move(self) -> None:
         self._client = None
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            hearing.give_up()
 
     def _wake(self) -> None:
         due = self._next_due()

@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.changes import Outcome, cancel_request
 from gateway.errors import Cancelled
 from gateway.publisher.ambient import Attachment
+from gateway.publisher.async_readers import AsyncInput
 from gateway.publisher.async_sender import AsyncSender
 from gateway.publisher.cancelling import LOOK_SECONDS
 from gateway.publisher.configuration import find_lease, find_redis, make_writer
 from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
+from gateway.publisher.places import Place
 from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, relatives_of
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
-from gateway.publisher.streams import check_sizes
+from gateway.publisher.streams import AsyncStream, check_sizes
+from gateway.store.inputs import input_stream
 from gateway.tracing import publishing, tracing
 
 if TYPE_CHECKING:
@@ -175,7 +178,7 @@ class AsyncPublisher:
 class AsyncRun(Sayings[Coroutine[Any, Any, Outcome]]):
     """A run, for whoever reports about it from an event loop. Wrong arguments raise at the call, before any `await`."""
 
-    __slots__ = ("__weakref__", "_attachments", "_publisher", "_relatives")
+    __slots__ = ("__weakref__", "_attachments", "_places", "_publisher", "_relatives")
 
     def __init__(self, publisher: AsyncPublisher, identity: Identity) -> None:
         super().__init__(identity, publisher.limits)
@@ -183,7 +186,28 @@ class AsyncRun(Sayings[Coroutine[Any, Any, Outcome]]):
             identity.lease_seconds = publisher.lease_seconds
         self._publisher = publisher
         self._attachments: list[Attachment] = []
+        self._places: dict[str, Place] = {}  # of its inputs
         self._relatives: tuple[str, str] | None = None
+
+    def stream(self, key: str) -> AsyncStream:
+        """As `Run.stream`."""
+        return AsyncStream(self, key)
+
+    def input(self, key: str, *, after: str | None = None) -> AsyncInput:
+        """As `Run.input`."""
+        if after is not None:
+            self._places[key] = Place(self.id, input_stream(key), after=after)
+        elif key not in self._places:
+            self._places.setdefault(key, Place(self.id, input_stream(key)))  # another thread may have been faster
+        return AsyncInput(self, key, self._places[key])
+
+    async def current(self) -> dict[str, Any] | None:
+        """As `Run.current`."""
+        return await self._publisher._opened().document(self.id)
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """As `Run.get`."""
+        return (await self.current() or {}).get(key, default)
 
     @property
     def parent(self) -> AsyncRelative:

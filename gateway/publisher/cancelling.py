@@ -4,6 +4,7 @@ Whether somebody asked a run to stop, for jobs that ask about it in a tight loop
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,11 @@ class Wishes:
             return wish
         self._remember(run, wish, now)
         return None
+
+    def doubt(self, run: str) -> None:
+        """Something happened to the run: it is time to read it. What was known holds until then."""
+        if run in self._known:
+            self._known[run] = (-math.inf, self._known[run][1])
 
     def learn(self, run: str, columns: Sequence[Any] | None, now: float) -> Wish:
         """What was read, decoded; None when Redis did not say, and what was known holds."""

@@ -179,8 +179,10 @@ class Mailing(ABC):
             self._outbox.put_back(unsent, time.monotonic())
             self._wake()
 
-    def _known_wish(self, run: str) -> Wish | None:
+    def _known_wish(self, run: str, *, anew: bool) -> Wish | None:
         with self._lock:
+            if anew:
+                self._wishes.doubt(run)
             return self._wishes.look(run, time.monotonic())
 
     def _learn_wish(self, run: str, columns: list[Any] | None) -> Wish:
@@ -194,6 +196,7 @@ class Mailing(ABC):
     def _not_read(self, error: Exception) -> None:
         with self._lock:
             self._outbox.breaker.failed(time.monotonic())
+            self._look_again()
         self._journal.away(error)
 
     def _look_again(self) -> None:

@@ -19,10 +19,13 @@ from gateway.publisher.cancelling import LOOK_SECONDS
 from gateway.publisher.configuration import find_lease, find_redis, make_writer
 from gateway.publisher.identity import creation, identity_of
 from gateway.publisher.outbox import Outbox
+from gateway.publisher.places import Place
+from gateway.publisher.readers import Input
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
-from gateway.publisher.streams import check_sizes
+from gateway.publisher.streams import Stream, check_sizes
+from gateway.store.inputs import input_stream
 from gateway.tracing import publishing, tracing
 
 if TYPE_CHECKING:
@@ -195,7 +198,7 @@ class Publisher:
 class Run(Sayings[Outcome]):
     """A run, for whoever reports about it. Each method says what became of it, and never raises because of Redis."""
 
-    __slots__ = ("__weakref__", "_attachments", "_publisher", "_relatives")
+    __slots__ = ("__weakref__", "_attachments", "_places", "_publisher", "_relatives")
 
     def __init__(self, publisher: Publisher, identity: Identity) -> None:
         super().__init__(identity, publisher.limits)
@@ -203,7 +206,45 @@ class Run(Sayings[Outcome]):
             identity.lease_seconds = publisher.lease_seconds
         self._publisher = publisher
         self._attachments: list[Attachment] = []
+        self._places: dict[str, Place] = {}  # of its inputs
         self._relatives: tuple[str, str] | None = None
+
+    def stream(self, key: str) -> Stream:
+        """
+        A stream of the run: an ordered log of chunks, which viewers read from its start, live, or from where they were.
+
+        It needs no opening and no closing: it is there from its first chunk on, and ends with the run. The run must
+        exist; one that does not makes each `write` dropped, and counted.
+
+        Raises:
+            BadFeed: When *key* can't be the key of a stream.
+        """
+        return Stream(self, key)
+
+    def input(self, key: str, *, after: str | None = None) -> Input:
+        """
+        What is sent to the run under *key*. The same reader for this handle each time, so that nothing is read twice.
+
+        Args:
+            after: Go on after another reader, of an earlier attempt say, by its `cursor`; by default everything that
+                was ever sent is new.
+
+        Raises:
+            BadFeed, BadCursor: When *key* or *after* can't be one.
+        """
+        if after is not None:
+            self._places[key] = Place(self.id, input_stream(key), after=after)
+        elif key not in self._places:
+            self._places.setdefault(key, Place(self.id, input_stream(key)))  # another thread may have been faster
+        return Input(self, key, self._places[key])
+
+    def current(self) -> dict[str, Any] | None:
+        """The metadata as it is now, with all that was said here; None while Redis is away."""
+        return self._publisher._opened().document(self.id)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """One top-level key of `current()`; *default* when it has none, and while Redis is away."""
+        return (self.current() or {}).get(key, default)
 
     @property
     def parent(self) -> Relative:

@@ -21,16 +21,20 @@ from redis.retry import Retry
 from gateway.changes import Change, Outcome
 from gateway.errors import Misconfigured
 from gateway.publisher.cancelling import COLUMNS
+from gateway.publisher.hearing import Hearing
 from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.reading import read_document, read_on
 from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     from gateway.changes import Operation
     from gateway.publisher.cancelling import Wish
     from gateway.publisher.configuration import Address
     from gateway.publisher.leases import Held
+    from gateway.publisher.places import Place
     from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter, Command
 
@@ -56,6 +60,7 @@ class Sender(Mailing):
         self._turns = [threading.RLock() for _ in range(TURNS)]
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
         self._thread: threading.Thread | None = None
+        self._hearing: Hearing | None = None
         self._wakes_at = 0.0  # when the thread looks again by itself
         self._closed = False
 
@@ -140,18 +145,50 @@ class Sender(Mailing):
 
     def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
         """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
+        values: list[Any] | None = self._read(read_columns(run, names, self._writer))
+        return values
+
+    def document(self, run: str) -> dict[str, Any] | None:
+        """The metadata of a run, after what waits to be sent for it; None as for `read`."""
+        if not self._here.busy:  # a signal handler asks, in the middle of sending
+            self._here.busy = True
+            try:
+                self._send_if_due(run, None)
+            finally:
+                self._here.busy = False
+                self._say_what_was_interrupted()
+        document: dict[str, Any] | None = self._read(read_document(run, self._writer))
+        return document
+
+    def look(self, place: Place) -> bool:
+        """Read on in a stream. Returns whether Redis answered."""
+        return self._read(read_on(place, self._lock, self._writer)) is not None
+
+    def _read(self, conversation: Generator[Any, Any, Any]) -> Any:
         if not self._may_read():
             return None
         try:
-            values: list[Any] = self._drive(read_columns(run, names, self._writer))
+            return self._drive(conversation)
         except REDIS_ERRORS as error:
             self._not_read(error)
             return None
-        return values
 
-    def wish(self, run: str) -> Wish:
-        """Whether somebody asked the run to stop, as it was a second ago at most; as it was, while Redis is away."""
-        return self._known_wish(run) or self._learn_wish(run, self.read(run, COLUMNS))
+    def wish(self, run: str, *, anew: bool = False) -> Wish:
+        """Whether somebody asked the run to stop: known for a second, or *anew*; as it was, while Redis is away."""
+        return self._known_wish(run, anew=anew) or self._learn_wish(run, self.read(run, COLUMNS))
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """For what this process knows of places in streams."""
+        return self._lock
+
+    def hearing(self) -> Hearing:
+        """Hears for who waits in this process."""
+        with self._lock:
+            if self._hearing is None:
+                self._hearing = Hearing(self._address.url, self._writer.environment)
+                self._hearing.closed = self._closed
+            return self._hearing
 
     def flush(self, timeout: float) -> bool:
         """Send everything that waits, for so many seconds at most and a Redis time-out. Returns whether it is done."""
@@ -200,6 +237,9 @@ class Sender(Mailing):
             self._closed = True
             self._news.notify_all()
             thread, client, self._client = self._thread, self._client, None
+            hearing = self._hearing
+        if hearing is not None:
+            hearing.close()
         if thread is not None and thread.ident is not None and thread is not threading.current_thread():
             thread.join(TIMEOUT_SECONDS)
         if client is not None:
@@ -275,6 +315,9 @@ class Sender(Mailing):
 
     def _move(self) -> None:
         self._client = None
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            hearing.give_up()
 
     def _wake(self) -> None:
         due = self._next_due()

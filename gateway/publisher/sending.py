@@ -186,7 +186,7 @@ def _append_batch(batch: Batch, run: str, writer: ChangeWriter) -> Generator[Com
 
 def _ask_append(append: Append, writer: ChangeWriter) -> Generator[Command | Pause, Any, Appended]:
     command = append_command(append, writer)
-    return read_append((yield from _ask(command, whole_append)))
+    return read_append((yield from ask(command, whole_append)))
 
 
 def _is_empty(change: Change, operations: Sequence[Operation]) -> bool:
@@ -199,25 +199,27 @@ def _apply(
     triples: list[Triple] | None = native(operations)
     version = None
     if triples is None:
-        version, document = yield from _read_metadata(change.run, writer)
+        version, document = yield from read_metadata(change.run, writer)
         triples = computed(document, operations)
-    return read_answer((yield from _ask(writer.by_digest(change, triples, version=version, once=once))))
+    return read_answer((yield from ask(writer.by_digest(change, triples, version=version, once=once))))
 
 
-def _read_metadata(run: str, writer: ChangeWriter) -> Generator[Command | Pause, Any, tuple[int, dict[str, Any]]]:
+def read_metadata(run: str, writer: ChangeWriter) -> Generator[Command | Pause, Any, tuple[int, dict[str, Any]]]:
+    """The metadata of a run by top-level key, and the version that it has at least."""
     # The version first: should the document change in between, it is newer than its version, and the script says so.
-    version = yield from _ask(("HGET", run_key(writer.environment, run), "_version"))
-    stored = yield from _ask(("HGETALL", metadata_key(writer.environment, run)))
+    version = yield from ask(("HGET", run_key(writer.environment, run), "_version"))
+    stored = yield from ask(("HGETALL", metadata_key(writer.environment, run)))
     return int(version or 0), {_text(key): decode_json(value) for key, value in stored.items()}
 
 
 def read_columns(run: str, names: Sequence[str], writer: ChangeWriter) -> Asking:
     """The decoded values of some columns of a run, None for each that it does not have."""
-    values = yield from _ask(("HMGET", run_key(writer.environment, run), *names))
+    values = yield from ask(("HMGET", run_key(writer.environment, run), *names))
     return [None if value is None else decode_json(value) for value in values]
 
 
-def _ask(command: Command, whole: Callable[[Command], Command] = whole) -> Asking:
+def ask(command: Command, whole: Callable[[Command], Command] = whole) -> Asking:
+    """The reply to a command; *whole* makes the one for a server that does not know its script."""
     reconnected = False
     while True:
         try:

@@ -7,17 +7,26 @@ What a job writes as it goes: streams of chunks, and the log. Nothing is sent he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from gateway.changes import Outcome
 from gateway.codec import encode_json
 from gateway.errors import BadChange, TooLarge
-from gateway.feeds import check_id
+from gateway.feeds import check_stream
+from gateway.publisher.places import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from gateway.publisher.async_readers import AsyncStreamReader
+    from gateway.publisher.asynchronous import AsyncRun
+    from gateway.publisher.publisher import Run
+    from gateway.publisher.readers import StreamReader
 
 Said = TypeVar("Said", covariant=True)
+Value = TypeVar("Value")
 
 #: The stream that `log` writes to, and `runcast logs` shows.
 LOG: Final = "log"
@@ -32,18 +41,6 @@ class StreamSayings(ABC, Generic[Said]):
     @abstractmethod
     def _append(self, stream: str, chunks: list[bytes]) -> Said:
         """Raises TooLarge for a chunk over its limit."""
-
-    def stream(self, key: str) -> Stream[Said]:
-        """
-        A stream of the run: an ordered log of chunks, which viewers read from its start, live, or from where they were.
-
-        It needs no opening and no closing: it is there from its first chunk on, and ends with the run. The run must
-        exist; one that does not makes each `write` dropped, and counted.
-
-        Raises:
-            BadFeed: When *key* can't be the key of a stream.
-        """
-        return Stream(self, check_id("stream", key))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> Said:
         """
@@ -65,7 +62,7 @@ def check_sizes(chunks: Iterable[bytes], limit: int) -> None:
             raise TooLarge("a chunk", size=len(chunk), limit=limit)
 
 
-class Stream(Generic[Said]):
+class StreamWriting(Generic[Said]):
     """
     One stream of a run, for whoever writes it.
 
@@ -74,11 +71,15 @@ class Stream(Generic[Said]):
     twentieth of a second.
     """
 
-    __slots__ = ("_run", "key")
+    __slots__ = ("_writer", "key")
 
-    def __init__(self, run: StreamSayings[Said], key: str) -> None:
-        self._run = run
-        self.key = key
+    def __init__(self, writer: StreamSayings[Said], key: str) -> None:
+        """
+        Raises:
+            BadFeed: When *key* can't be the key of a stream.
+        """
+        self._writer = writer
+        self.key = check_stream(key)
 
     def write(self, value: Any) -> Said:
         """
@@ -92,7 +93,77 @@ class Stream(Generic[Said]):
 
     def write_all(self, values: Iterable[Any]) -> Said:
         """Append chunks, as `write` does, in one step."""
-        return self._run._append(self.key, [encode_json(value, what="a chunk") for value in values])
+        return self._writer._append(self.key, [encode_json(value, what="a chunk") for value in values])
+
+
+class Stream(StreamWriting[Outcome]):
+    """A stream of a `Run`: an ordered log of chunks."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run, key: str) -> None:
+        super().__init__(run, key)
+        self._run = run
+
+    def pipe(self, values: Iterable[Any]) -> int:
+        """Append each of *values* when it comes, and return how many there were."""
+        return sum(1 for _ in self.tee(values))
+
+    def tee(self, values: Iterable[Value]) -> Iterator[Value]:
+        """As `pipe`, for whoever needs the values, too: each is appended, and then handed on."""
+        for value in values:
+            self.write(value)
+            yield value
+
+    def read(self, *, start: int = 0, after: str | None = None, timeout: float | None = None) -> StreamReader:
+        """
+        Read it, from wherever Redis can be reached: what was written and what will be, until the run has ended.
+
+        Args:
+            start: The index of the first chunk that is wanted, counting from 0.
+            after: Go on after another reader, by its `cursor`.
+            timeout: How many seconds of silence raise TimeoutError. Nothing is lost by that: go on iterating.
+
+        Raises:
+            BadCursor: When *after* is none.
+        """
+        from gateway.publisher.readers import StreamReader
+
+        return StreamReader(self._run, Place(self._run.id, self.key, after=after, start=start), timeout)
+
+
+class AsyncStream(StreamWriting[Coroutine[Any, Any, Outcome]]):
+    """As `Stream`, with `await`."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: AsyncRun, key: str) -> None:
+        super().__init__(run, key)
+        self._run = run
+
+    async def pipe(self, values: AsyncIterable[Any] | Iterable[Any]) -> int:
+        """As `Stream.pipe`; *values* may be asynchronous."""
+        count = 0
+        async for _ in self.tee(values):
+            count += 1
+        return count
+
+    async def tee(self, values: AsyncIterable[Value] | Iterable[Value]) -> AsyncIterator[Value]:
+        """As `Stream.tee`."""
+        if isinstance(values, AsyncIterable):
+            async for value in values:
+                await self.write(value)
+                yield value
+        else:
+            for value in values:
+                await self.write(value)
+                yield value
+
+    def read(self, *, start: int = 0, after: str | None = None, timeout: float | None = None) -> AsyncStreamReader:
+        """As `Stream.read`, for `async for`."""
+        from gateway.publisher.async_readers import AsyncStreamReader
+
+        return AsyncStreamReader(self._run, Place(self._run.id, self.key, after=after, start=start), timeout)
 
 
 def log_line(message: str, level: str, fields: dict[str, Any], moment: datetime | None = None) -> bytes:

@@ -45,12 +45,15 @@ class HandedOver(asyncio.Protocol):
         self._connections = connections  # uvicorn's: whom it tells to go when it stops, and waits for
         connections.add(self)
         transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=limits.unsent_bytes)
+        if not transport.is_closing():  # uvloop's raises when its viewer left before the answer began
+            transport.set_write_buffer_limits(high=limits.unsent_bytes)
 
     def begin(self) -> None:
         """Tell the peer; only now, because it may close at once."""
         # It may have gone while the app was still answering; then the loss was told to the protocol before us.
         gone = self._transport.is_closing()
+        if gone:
+            self._closing = True  # what is written from now on is dropped: uvloop's transport would raise
         self._peer.connected(self)
         if gone:
             self._over()

@@ -1,27 +1,29 @@
 """
-uvicorn's protocol classes with three additions: the handover extension (transports/sinks.py), limits of time and size
-for the request itself, and no log line with a query in it.
+uvicorn's protocol classes with four additions: the handover extension (transports/sinks.py), the app's desk
+(transports/desk.py), limits of time and size for the request itself, and no log line with a query in it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.server.handover import ResponseSocket, WebSocketSocket
+from gateway.server.visits import DefaultHead, DeskVisit
+from gateway.transports.desk import DESK
 from gateway.transports.sinks import HANDOVER
 
 if TYPE_CHECKING:
-    import asyncio
-
     import httptools
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+    from gateway.transports.desk import FrontDesk
     from gateway.transports.sinks import ASGIMessage, Peer, Send, SocketLimits
 
 # uvicorn prints whole paths of WebSockets at INFO, and the websockets library all headers at DEBUG: tokens, both.
@@ -43,9 +45,16 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-le
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+#: One for the process: its server makes the headers, and all connections write the same.
+_default_head: Final = DefaultHead()
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection."""
 
+    _desk: FrontDesk | None = None
+    #: The visit that its app's desk has taken and not yet answered.
+    _visit: DeskVisit | None = None
     _request_timer: asyncio.TimerHandle | None = None
     #: Bytes of the request line and headers that are being read; None when there are none.
     _request_bytes: int | None = None
@@ -55,6 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.access_log = False  # whatever was set up for uvicorn's log of it: whole queries would be in it
+        self._desk = getattr(self.app, DESK, None)
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
@@ -112,15 +122,95 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._request_came()
+        if self._desk is not None and self._visits(self._desk):
+            return
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # it is an upgrade otherwise
-            # Each request has its own: with pipelining the newest is not the one that is answered.
-            cast("Any", self.cycle.scope)["extensions"] = {HANDOVER: partial(self._hand_over, self.cycle)}
+            self._prepare(self.cycle)
             if self.parser.get_http_version() == "1.0":
                 cast("Any", self.cycle).send = _without_chunks(self.cycle)
             if getattr(self.server_state, "draining", False):
                 self.finish()
+
+    def _prepare(self, cycle: RequestResponseCycle) -> None:
+        # Each request has its own: with pipelining the newest is not the one that is answered.
+        cast("Any", cycle.scope)["extensions"] = {HANDOVER: partial(self._hand_over, cycle)}
+        cycle.on_response = partial(self._answered, cycle)
+
+    def _answered(self, cycle: RequestResponseCycle) -> None:
+        # What is left holds each other through the extension: let it go now, not when the garbage collector comes.
+        cast("Any", cycle.scope)["extensions"] = {}
+        self.on_response_complete()
+
+    # The app's desk (transports/desk.py).
+
+    def _visits(self, desk: FrontDesk) -> bool:
+        """Whether the desk takes the request. It is shown those that need nothing but an answer, one at a time."""
+        parser = self.parser
+        if (
+            parser.get_method() != b"GET"
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or self.flow.write_paused
+            or getattr(self.server_state, "draining", False)
+            or parser.get_http_version() != "1.1"
+            or parser.should_upgrade()
+            or not parser.should_keep_alive()
+            or self.expect_100_continue
+        ):
+            return False
+        path, _, query = self.url.partition(b"?")
+        visit = self._visit = DeskVisit(self, path, query, self.scope)
+        if not desk.take(visit):
+            self._visit = None
+            return False
+        self.cycle = cast("RequestResponseCycle", visit)
+        return True
+
+    def answer_visit(self, visit: DeskVisit, head: bytes, body: bytes) -> None:
+        """Answer a visit with 200, all in one write."""
+        self._visit = None
+        if self.transport.is_closing():
+            return
+        closing = b"" if visit.keep_alive else b"connection: close\r\n"
+        default = _default_head.lines(self.server_state)
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\n%b%b%bcontent-length: %d\r\n\r\n%b" % (default, head, closing, len(body), body)
+        )
+        if not visit.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def go_on(self, visit: DeskVisit) -> None:
+        """Let the app answer a visit after all."""
+        self._visit = None
+        if self.transport.is_closing():
+            return
+        scope = visit.scope
+        path = visit.path.decode("ascii")
+        scope["method"], scope["query_string"] = "GET", visit.query
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + visit.path
+        cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=visit.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        self._prepare(cycle)
+        cycle.more_body = visit.more_body
+        if not visit.more_body:
+            cycle.message_event.set()
+        if cast("Any", self.cycle) is visit:  # and no request has come behind it
+            self.cycle = cycle
+        self._start_asgi_task(cycle, self.app)
 
     def handle_websocket_upgrade(self) -> None:
         # We are called while the parser's news of the upgrade is handled; it says how far the request went, and
@@ -137,6 +227,9 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_came()
         super().connection_lost(exc)
+        if self._visit is not None:
+            self._visit.disconnected = True
+            self._visit.set()
 
     def _hand_over(self, cycle: RequestResponseCycle, peer: Peer, limits: SocketLimits) -> None:
         """The response has begun; from now on its body is written by the peer, and we are no longer needed."""

@@ -17,6 +17,7 @@ import uvicorn
 from gateway.errors import Misconfigured
 from gateway.metrics.workers import shared_directory
 from gateway.server.draining import DrainingServer
+from gateway.server.heap import settle_heap
 from gateway.server.protocols import HttpProtocol, WebSocketProtocol
 from gateway.server.workers import Supervisor
 
@@ -156,6 +157,7 @@ def run(
         signal.signal(number, _end)
     server = DrainingServer(server_config(app, settings), settings.drain_seconds)
     signal.signal(signal.SIGHUP, lambda number, frame: server.reload() if reloads else server.stop(quickly=True))
+    settle_heap()
     server.run(sockets)
     if not server.started:
         raise SystemExit(1)

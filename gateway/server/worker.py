@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError
 from gateway.server.draining import DrainingServer
+from gateway.server.heap import settle_heap
 
 if TYPE_CHECKING:
     import socket
@@ -112,5 +113,6 @@ def work(config: uvicorn.Config, drain_seconds: float, listening: list[socket.so
         _log.critical("a worker can't start: %s", error, exc_info=not isinstance(error, GatewayError))
         raise SystemExit(COULD_NOT_START) from None
     server = WorkerServer(config, drain_seconds, parent)
+    settle_heap()
     server.run(listening)
     raise SystemExit(0 if server.started else COULD_NOT_START)

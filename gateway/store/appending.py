@@ -60,7 +60,8 @@ class Append:
     Chunks for the end of a stream.
 
     With a *writer* (up to 64 characters) and the number that it gives to the first chunk, counting its own from 0, the
-    same chunks can be appended again and are stored once.
+    same chunks can be appended again and are stored once. Of those who go on the last are known; one who writes once is
+    known for a time instead, by a name that nobody else in the environment has.
     """
 
     run: str
@@ -68,6 +69,8 @@ class Append:
     chunks: Sequence[bytes]
     writer: str = ""
     first: int | None = None
+    #: How long it is known (ms) that this writer has written, who writes once; None for one who goes on.
+    once_ms: int | None = None
 
 
 def append_command(append: Append, writer: ChangeWriter) -> Command:
@@ -83,9 +86,13 @@ def append_command(append: Append, writer: ChangeWriter) -> Command:
         *("EVALSHA", script(SCRIPT).sha1, len(keys), *keys),
         *(prefix(environment), writer.publish, append.run, append.stream),
         *(writer.retention.unfinished_ms, writer.retention.streams_ms, writer.limits.stream_bytes, LARGE_APPEND_BYTES),
-        *(append.writer, "" if append.first is None else append.first),
+        *(append.writer, _or_nothing(append.first), _or_nothing(append.once_ms)),
         *append.chunks,
     )
+
+
+def _or_nothing(number: int | None) -> int | str:
+    return "" if number is None else number
 
 
 def whole_append(command: Command) -> Command:

@@ -92,6 +92,11 @@ def stream_state_key(environment: EnvironmentId, run: str, stream: str) -> str:
     return f"{prefix(environment)}stream-state:{run},{stream}"
 
 
+def once_key(environment: EnvironmentId, writer: str) -> str:
+    """String: that a writer that writes once has written. Kept for as long as it said (append_chunks.lua)."""
+    return f"{prefix(environment)}once:{writer}"
+
+
 def created_key(environment: EnvironmentId, feed: FeedId) -> str:
     """
     Sorted set of a feed's runs by the number of their first change, for lists. Lives as long as its last run.

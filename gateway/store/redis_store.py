@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.codec import Chunk, Row, public_status
-from gateway.cursors import History
+from gateway.cursors import Cursor, History
 from gateway.errors import Unavailable
 from gateway.feeds import ALL_RUNS, FeedId, RunId
 from gateway.metrics.round_trips import RoundTrips
@@ -52,6 +52,8 @@ PAGE_CHUNKS: Final = 1000
 _BATCH: Final = 64
 _TIMEOUT_SECONDS: Final = 5.0
 _OVERDUE_AT_ONCE: Final = 100
+#: Feeds whose runs are merged in a list. Of more it is cheaper to look at all runs.
+_MERGED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +89,32 @@ class Page:
 class Listing:
     """Which runs to list: those that meet all of this."""
 
+    #: Tags that a run has all of.
     tags: tuple[str, ...] = ()
-    task: str | None = None
+    #: Tags that it has any of; any run when empty.
+    any_tags: tuple[str, ...] = ()
+    #: Any of these tasks; all when empty.
+    tasks: tuple[str, ...] = ()
     batch: str | None = None
     #: Raw statuses, any of them; all when empty.
     statuses: tuple[str, ...] = ()
-    #: Created at or after this moment (ms since 1970).
+    #: Created at or after this moment, and at or before that (ms since 1970); 0 for any.
     since: int = 0
+    until: int = 0
+    is_test: bool | None = None
 
     @property
-    def narrowest(self) -> FeedId:
-        """The feed whose runs are looked at; what else is asked is sifted."""
+    def narrowest(self) -> list[FeedId]:
+        """The feeds whose runs are looked at, all of them together; what else is asked is sifted."""
         if self.batch is not None:
-            return FeedId.batch(self.batch)
+            return [FeedId.batch(self.batch)]
         if self.tags:
-            return FeedId.tags(self.tags[0])
-        return FeedId.task(self.task) if self.task is not None else ALL_RUNS
+            return [FeedId.tags(self.tags[0])]
+        if 0 < len(self.any_tags) <= _MERGED:
+            return [FeedId.tags(tag) for tag in self.any_tags]
+        if 0 < len(self.tasks) <= _MERGED:
+            return [FeedId.task(task) for task in self.tasks]
+        return [ALL_RUNS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,8 @@ class ListPage:
 
     rows: list[Row]
     next: str
+    #: Of each row the number that it was created under: a place to go on from.
+    numbers: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +154,20 @@ class StreamPage(Page):
     @property
     def start(self) -> int:
         return self.trimmed
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlace:
+    """Where a reader of a stream begins."""
+
+    #: It has everything up to here that it is to have.
+    cursor: Cursor
+    #: The index that the stream's next chunk will have.
+    next_index: int
+    #: Of the run; None when there is none.
+    status: Status | None
+    #: How long ago the run ended (seconds); 0 when it has not.
+    ended_seconds: float
 
 
 #: A script with its keys and arguments.
@@ -250,13 +278,25 @@ class RedisStore:
             int(end),
             complete == 1,
             [],
-            [Chunk(int(number), int(index), text) for number, index, text in chunks],
+            [Chunk(int(number), int(index), text, int(at)) for number, index, text, at in chunks],
             int(first),
             int(following),
             public_status(status.decode()) if status else None,
             int(attempt),
             int(trimmed),
         )
+
+    async def find_chunk(self, environment: EnvironmentId, run: str, stream: str, index: int | None) -> StreamPlace:
+        """Where to begin to read from the chunk with *index* on, or the oldest after it; with None, from the newest."""
+        stored = (stream_key(environment, run, stream), stream_state_key(environment, run, stream))
+        epoch, place, following, status, age = await self._read(
+            "find_chunk",
+            (history_key(environment), run_key(environment, run), *stored),
+            (self._lifetime, "" if index is None else index),
+        )
+        cursor = Cursor(epoch.decode(), int(place))
+        shown = public_status(status.decode()) if status else None
+        return StreamPlace(cursor, int(following), shown, int(age) / 1000)
 
     async def read_row(self, environment: EnvironmentId, run: str, columns: Sequence[str]) -> Row | None:
         """Some columns of a run as they are now, or None when there is no such run."""
@@ -270,6 +310,7 @@ class RedisStore:
         listing: Listing,
         *,
         before: str = "",
+        after: str = "",
         limit: int,
         columns: Sequence[str],
         metadata: bool,
@@ -277,14 +318,19 @@ class RedisStore:
         """
         Runs of *listing*, the newest first: at most *limit* of those created before *before*, which is the `next` of an
         earlier page. Should a filter be sparse, a page is shorter than asked though more follow.
+
+        With *after*, the oldest of those created after it; then `next` is the *after* of those that are newer still.
         """
-        arguments: list[str | int] = [prefix(environment), before, listing.since, limit]
-        arguments += [listing.task or "", listing.batch or "", ",".join(listing.tags), ",".join(listing.statuses)]
-        arguments += [int(metadata), *columns]
-        rows, following = await self._read(
-            "list_runs", (created_key(environment, listing.narrowest),), tuple(arguments)
-        )
-        return ListPage([_read_row(row, columns) for row in rows], following.decode())
+        tests = "" if listing.is_test is None else int(listing.is_test)
+        arguments: list[str | int] = [prefix(environment), before, after, listing.since, listing.until, limit]
+        arguments += [listing.batch or "", ",".join(listing.tasks), ",".join(listing.tags)]
+        arguments += [",".join(listing.any_tags), ",".join(listing.statuses), tests, int(metadata), *columns]
+        feeds = tuple(created_key(environment, feed) for feed in listing.narrowest)
+        rows, following = await self._read("list_runs", feeds, tuple(arguments))
+        if after:
+            rows.reverse()
+        numbers = [row.pop().decode() for row in rows]
+        return ListPage([_read_row(row, columns) for row in rows], following.decode(), numbers)
 
     async def overdue(self, environment: EnvironmentId) -> list[Overdue]:
         """Runs that are past a deadline, up to a hundred of them."""

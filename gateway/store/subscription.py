@@ -46,8 +46,9 @@ class Subscription:
     Messages of one connection come in the order in which Redis published them, across all channels.
     """
 
-    def __init__(self, url: str, listener: Listener) -> None:
+    def __init__(self, url: str, listener: Listener, *, name: str = "runcast-gateway-subscription") -> None:
         self._options = cast("dict[str, Any]", parse_url(url))
+        self._name = name
         self._listener = listener
         self._channels: set[bytes] = set()
         self._connection: _Connection | None = None
@@ -115,9 +116,9 @@ class Subscription:
                 _, connection = await loop.create_unix_connection(protocol, options["path"])
             else:
                 _, connection = await loop.create_connection(
-                    protocol, options.get("host", "localhost"), options.get("port", 6379), ssl=_tls(options)
+                    protocol, options.get("host", "localhost"), options.get("port", 6379), ssl=tls_of(options)
                 )
-            for command in _greeting(options):
+            for command in greeting(options, self._name):
                 connection.ask(*command)
             connection.ask(b"PING")
             # Until Redis let us in there is nothing to hear: a wrong password or a server that is still
@@ -210,18 +211,18 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def _greeting(options: dict[str, Any]) -> list[tuple[bytes, ...]]:
+def greeting(options: dict[str, Any], name: str) -> list[tuple[bytes, ...]]:
     """What a connection says first: who it is."""
     commands: list[tuple[bytes, ...]] = []
     password = options.get("password")
     if password:
         user = options.get("username")
         commands.append((b"AUTH", *([user.encode()] if user else []), password.encode()))
-    commands.append((b"CLIENT", b"SETNAME", b"runcast-gateway-subscription"))
+    commands.append((b"CLIENT", b"SETNAME", name.encode()))
     return commands
 
 
-def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:
+def tls_of(options: dict[str, Any]) -> ssl.SSLContext | None:
     """For `rediss://` URLs, by the same parameters that redis-py takes in them."""
     if options.get("connection_class") is not SSLConnection:
         return None

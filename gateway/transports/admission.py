@@ -67,12 +67,12 @@ class Admitted:
         """The tags that its scopes name, whatever they allow to do there."""
         return (scope.id for scope in self.grant.scopes if scope.type == "tags" and scope.id)
 
-    def check_time(self, now: float) -> None:
+    def check_time(self, now: float, overdue: float = 0.0) -> None:
         """
         Raises:
-            TokenExpired: When the token's time is over.
+            TokenExpired: When the token's time has been over for *overdue* seconds.
         """
-        if self.expires_at is not None and now >= self.expires_at:
+        if self.expires_at is not None and now >= self.expires_at + overdue:
             raise TokenExpired
 
 
@@ -156,11 +156,15 @@ class Admission:
         if origin is not None and not self._origins.allow(origin):
             raise OriginNotAllowed(origin)
 
-    def admit(self, credential: str | None) -> Admitted:
+    def admit(self, credential: str | None, *, overdue: float = 0.0) -> Admitted:
         """
         What a public token or a secret key allows.
 
         Whoever lets somebody in on it, or does what was asked, calls `use` first.
+
+        Args:
+            overdue: A token whose time has been over for less than so many seconds is admitted: whoever says so looks
+                at its `expires_at`, and lets it have nothing but what it opened before.
 
         Raises:
             NotAuthenticated: Without a credential.
@@ -173,9 +177,11 @@ class Admission:
         digest = hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()
         known = self._verified.get(digest)
         if known is not None:
-            known.check_time(now)
+            known.check_time(now, overdue)
+            if overdue and now >= self._keyring.end_of(known.environment, known.secret):
+                raise TokenExpired  # its key's time is over, too, and that has no grace
         elif auth.looks_like_public_token(credential):
-            known = self._admit_token(credential, digest, now)
+            known = self._admit_token(credential, digest, now, overdue)
         else:
             return self._admit_secret(credential, now)
         self.check_revoked(known)
@@ -236,9 +242,9 @@ class Admission:
         expires_at = None if math.isinf(ends) else ends
         return Admitted(EnvironmentId(environment), Grant.everything(), expires_at, None, secret=credential)
 
-    def _admit_token(self, token: str, digest: bytes, now: float) -> Admitted:
+    def _admit_token(self, token: str, digest: bytes, now: float, overdue: float) -> Admitted:
         try:
-            verified = auth.verify(token, self._keyring, now=now)
+            verified = auth.verify(token, self._keyring, now=now, overdue=overdue)
         except auth.TokenExpired as error:
             raise TokenExpired(str(error)) from error
         except auth.TokenError as error:
@@ -273,6 +279,10 @@ class Admission:
         if judged.scope is None:
             # Never what else would do: of a run that would be its tags, for whoever may not see them.
             raise NotAllowed(str(feed), ", ".join(Judgement(action, None, tuple(_resources(feed))).needed))
+
+    def covers(self, admitted: Admitted, feed: FeedId, action: str = "read") -> bool:
+        """Whether *feed* is allowed by its name alone, so that it stays so as long as the token holds."""
+        return admitted.grant.granting_scope(action, _resources(feed)) is not None
 
     async def judge(self, admitted: Admitted, feed: FeedId, action: str = "read") -> Judgement:
         """

@@ -5,15 +5,32 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from gateway.revocations import Revocation
+    from gateway.transports.admission import Admitted
     from gateway.transports.revoking import Bearer
-    from gateway.transports.viewing import Viewer
 
 _TICKS_PER_SECOND: Final = 4
 #: Viewers that are ended in one go: some milliseconds.
 _SLICE: Final = 100
+
+
+class Expiring(Protocol):
+    """Who was let in with a token or a secret key: a viewer, or a poll that is held."""
+
+    @property
+    def admitted(self) -> Admitted | None: ...
+
+    def expired(self) -> None:
+        """The token's time is over."""
+
+    def revoked(self, revocation: Revocation) -> None:
+        """The token was taken back."""
+
+    def keys_changed(self) -> None:
+        """Other secret keys count from now on."""
 
 
 class Expirations:
@@ -24,16 +41,16 @@ class Expirations:
     """
 
     def __init__(self) -> None:
-        self._due: dict[int, dict[Viewer, None]] = {}
+        self._due: dict[int, dict[Expiring, None]] = {}
         #: Those who were let in with a secret key: nothing ends them, unless their key is taken away.
-        self._endless: dict[Viewer, None] = {}
+        self._endless: dict[Expiring, None] = {}
 
-    def add(self, viewer: Viewer, when: float | None) -> None:
+    def add(self, viewer: Expiring, when: float | None) -> None:
         """*when* in unix seconds; None: never."""
         due = self._endless if when is None else self._due.setdefault(self._tick(when), {})
         due[viewer] = None
 
-    def remove(self, viewer: Viewer, when: float | None) -> None:
+    def remove(self, viewer: Expiring, when: float | None) -> None:
         if when is None:
             self._endless.pop(viewer, None)
             return
@@ -55,7 +72,7 @@ class Expirations:
         for viewer in self._everybody():
             viewer.keys_changed()
 
-    def _everybody(self) -> list[Viewer]:
+    def _everybody(self) -> list[Expiring]:
         return [*self._endless, *(viewer for due in self._due.values() for viewer in due)]
 
     async def run(self) -> None:
@@ -68,7 +85,7 @@ class Expirations:
                 self._due.pop(tick, None)
 
     @staticmethod
-    async def _end(due: dict[Viewer, None]) -> None:
+    async def _end(due: dict[Expiring, None]) -> None:
         """End all of *due*: ten thousand at once in slices, so that the others don't wait for it."""
         ended = 0
         while due:

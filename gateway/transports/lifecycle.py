@@ -28,6 +28,10 @@ class Lifecycle:
         for call in list(self._told):
             call()
 
+    def tell(self, call: Callable[[], None]) -> None:
+        """Have *call* called should the process be about to end: for who is here as long as it is."""
+        self._told[call] = None
+
     @contextlib.contextmanager
     def telling(self, call: Callable[[], None]) -> Iterator[None]:
         """Have *call* called should the process be about to end while the block lasts: for requests that wait."""

@@ -19,6 +19,7 @@ from gateway.errors import GatewayError, NoSuchConnection, NotAllowed, TokenExpi
 from gateway.feed.view import Message
 from gateway.metrics.counters import Counters
 from gateway.transports import refusals
+from gateway.transports.desk import FrontDesk
 from gateway.transports.lifecycle import Lifecycle
 from gateway.transports.reloading import Reloading
 
@@ -66,6 +67,8 @@ class Services:
     quotas: Quotas
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     counters: Counters = field(default_factory=Counters)
+    #: Where requests that come again are answered without a task.
+    desk: FrontDesk = field(default_factory=FrontDesk)
     #: Reads keys and origins again when it is called; never raises.
     reload: Reloading = field(default_factory=Reloading)
 

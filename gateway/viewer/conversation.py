@@ -159,7 +159,7 @@ class Conversation:
         """
         if isinstance(text, bytes):
             raise BadMessage("the server sent a binary frame; only text is spoken here")
-        message = decode_message(text)
+        message = decode_message(text, foreign=True)
         match message.get("type"):
             case "welcome":
                 return self._welcome(message)

@@ -242,6 +242,22 @@ class TestVerify:
             verify(token, KEYRING, now=NOW + 900)
         assert refused.value.retry
 
+    def test_what_it_opened_may_outlive_it(self) -> None:
+        """For as long as whoever verifies it says, who sees in `valid_until` that it is over."""
+        token = sign()
+
+        assert verify(token, KEYRING, now=NOW + 959.9, overdue=60).valid_until == NOW + 900
+        with pytest.raises(TokenExpired):
+            verify(token, KEYRING, now=NOW + 960, overdue=60)
+
+    def test_nothing_outlives_its_key(self) -> None:
+        """A key that counts no more signs nothing, however patient somebody is."""
+        keyring, token = rotated_keyring(), sign(OLD_SECRET, exp=NOW + 60)
+
+        verify(token, keyring, now=NOW + DAY - 1, overdue=9 * DAY)
+        with pytest.raises(BadSignature):
+            verify(token, keyring, now=NOW + DAY, overdue=9 * DAY)
+
     def test_the_clock_is_asked_when_no_time_is_given(self) -> None:
         """A token of the past is over today."""
         with pytest.raises(TokenExpired):

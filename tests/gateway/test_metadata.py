@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SET, DELETE, APPEND = Operator.SET, Operator.DELETE, Operator.APPEND
 REMOVE, INCREMENT, UPDATE = Operator.REMOVE, Operator.INCREMENT, Operator.UPDATE
 
-_TABLE = [
+TABLE: list[tuple[str, dict[str, Any], tuple[Operator, str, Any], dict[str, Any]]] = [
     ("set literal", {"a": 1}, (SET, "a", [2]), {"a": [2]}),
     ("set literal with dots", {"a": {"b": 1}}, (SET, "a.b", 2), {"a": {"b": 1}, "a.b": 2}),
     ("set literal, brackets are plain", {}, (SET, "a[0]", 2), {"a[0]": 2}),
@@ -86,7 +86,7 @@ _TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("before", "operation", "after"), [row[1:] for row in _TABLE], ids=[row[0] for row in _TABLE])
+@pytest.mark.parametrize(("before", "operation", "after"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 class TestTable:
     def test_reference(self, before: dict[str, Any], operation: tuple[Operator, str, Any], after: Any) -> None:
         """The document after it is the table's, and the one before is untouched."""

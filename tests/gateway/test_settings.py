@@ -52,6 +52,15 @@ def test_the_parts_are_checked_too(field: str, part: dict[str, Any]) -> None:
         Settings(redis_url=URL, **part)
 
 
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", None, True])
+def test_a_span_that_may_be_none_is_checked_too(value: Any) -> None:
+    """Nothing at all is an answer there."""
+    with pytest.raises(Misconfigured, match=r"^shape_handle_grace_seconds is .*or 0, not "):
+        Settings(redis_url=URL, shape_handle_grace_seconds=value)
+
+    assert Settings(redis_url=URL, shape_handle_grace_seconds=0).shape_handle_grace_seconds == 0
+
+
 def test_every_number_is_checked() -> None:
     """None that is added can be forgotten."""
     fields = {field.name for field in dataclasses.fields(Settings)} - {"redis_url", "origins", "limits", "retention"}

@@ -111,6 +111,14 @@ def work_until_asked_to_stop() -> None:
         run.raise_if_cancelled()
 
 
+@app.task(autoretry_for=(Exception,), max_retries=5, default_retry_delay=0)
+def ask_a_person() -> Any:
+    """Waits for what somebody sends."""
+    run = current_run()
+    assert run is not None
+    return run.input("approval").wait(timeout=30)
+
+
 @app.task
 def cancel_itself() -> None:
     raise Cancelled("nobody's", "by itself")

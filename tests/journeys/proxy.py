@@ -105,6 +105,9 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(writer, far_writer)
+        if self._server is None or not self._server.is_serving():  # refused while it was on its way
+            link.cut()
+            return
         if self._silent:
             link.passes.clear()
         self._links.add(link)

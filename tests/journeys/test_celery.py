@@ -295,6 +295,24 @@ class TestWhatBecomesOfATask:
 
         assert data.until(run, "CANCELED").statuses[-2:] == [("EXECUTING", 1), ("CANCELED", 1)]
 
+    def test_a_task_that_waits_for_what_somebody_sends(self, data: Data, installed: Integration, run: str) -> None:
+        """Its child of the worker is woken, and goes on with it."""
+        result = tasks.ask_a_person.apply_async(task_id=run)
+        data.until(run, "EXECUTING")
+        installed.publisher.run(run).input("approval").send({"approved": True})
+
+        assert result.get(timeout=20) == {"approved": True}
+
+    def test_a_task_that_is_asked_to_stop_while_it_waits(self, data: Data, installed: Integration, run: str) -> None:
+        """As one that asks in a loop, and at once."""
+        result = tasks.ask_a_person.apply_async(task_id=run)
+        data.until(run, "EXECUTING")
+        installed.publisher.request_cancel(run, "no longer needed")
+
+        assert data.until(run, "CANCELED").columns["error"]["raw"] == "no longer needed"
+        with pytest.raises(TaskRevokedError, match="no longer needed"):
+            result.get(timeout=10)
+
     def test_a_task_for_later_is_delayed_first(self, data: Data, run: str) -> None:
         """With the moment that it waits for."""
         tasks.add_up.apply_async(([1],), task_id=run, countdown=1)

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from gateway.transports import poll as poll_module
+from gateway.transports.viewing import Viewer
 from tests.journeys.gateway_process import SECRET, token
 from tests.journeys.in_process import Inside, serving, until
 from tests.journeys.jobs import LIFE, Jobs
@@ -219,6 +220,7 @@ async def test_what_happens_while_a_poll_is_sent_away_is_not_lost(gateway: Insid
         async with held(gateway, f"run=run_1&cursor={cursor}") as poll:
             jobs.say("run_1", set={"n": number})  # on its way to the gateway
             for viewer in gateway.services.expirations._everybody():
+                assert isinstance(viewer, Viewer)
                 viewer.close(1001, "time to go")
             told = (await poll).json()
         if not numbers(told):

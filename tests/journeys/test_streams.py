@@ -359,7 +359,7 @@ class _Heard:
 
 async def test_what_was_trimmed_is_seen(tmp_path: Path, own_redis: RedisServer) -> None:
     """A stream over its limit begins later; a reader is told where."""
-    with Publisher(own_redis.url, limits=Limits(stream_bytes=200 * 34)) as publisher:
+    with Publisher(own_redis.url, limits=Limits(stream_bytes=200 * 50)) as publisher:
         run = publisher.create("write", id=RUN)
         run.start()
         for number in range(300):

@@ -5,7 +5,8 @@
 -- KEYS  1 history of the environment   2 row of the run   3 the stream   4 its state
 -- ARGV  prefix, publish command, run, key of the stream, lifetime of an unfinished run (ms), longest lifetime of a stream (ms),
 --       most bytes of the stream, largest message that is published, writer ('' for none), the writer's number of the first
---       chunk ('' for whatever comes next), chunks (JSON)…
+--       chunk ('' for whatever comes next), how long a writer that writes once is known (ms; '' for one that goes on),
+--       chunks (JSON)…
 -- Returns {outcome, epoch, sequence of the last chunk, index of the next chunk, the writer's next number, announced}, outcome one of
 --   appended          those that the writer had not appended before are stored
 --   missing           there is no such run
@@ -15,14 +16,17 @@
 --
 -- A writer numbers its chunks. So whoever had no answer appends the same again, and what was stored is skipped: exactly once,
 -- wherever it was cut off. Every chunk takes a number of the environment, so that a cursor means the same here as in any feed.
+-- Whoever writes once is known for a time by a key of its own: a thousand of those must not push out one who goes on.
 
 local prefix, publish, run, stream = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local kept, kept_streams, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local largest_message, writer, first = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
-local FIRST_CHUNK = 11
+local largest_message, writer, first, once = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+local FIRST_CHUNK = 12
 local history_key, row_key, stream_key, state_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local MAX_STREAMS, MAX_WRITERS = 100, 64
-local CHUNK_COSTS = 24  -- what Redis needs for a small chunk besides its text: a limit for memory must count it
+-- What Redis needs for a small chunk besides its text, with the time that it came and without: a limit for memory must
+-- count it.
+local CHUNK_COSTS, TIMELESS_COSTS = 40, 24
 
 local now = now_microseconds()
 local history = read_history(history_key, now, key_lifetime(kept))
@@ -37,11 +41,21 @@ local function answer(outcome)
 end
 
 if not row[1] then return answer('missing') end
-if announced == 0 and select(2, string.gsub(row[2] or '', '[^,]+', '')) >= MAX_STREAMS then
-  return answer('too_many_streams')
+-- What is sent into a run (inputs.py) counts by itself: whoever may send must not keep the job from writing.
+local function is_input(name) return string.sub(name, 1, 15) == '$trigger.input:' end
+local function of_its_kind()
+  local count = 0
+  for name in string.gmatch(row[2] or '', '[^,]+') do
+    if is_input(name) == is_input(stream) then count = count + 1 end
+  end
+  return count
 end
+if announced == 0 and of_its_kind() >= MAX_STREAMS then return answer('too_many_streams') end
 local skipped = 0
-if first then
+local once_key = once and prefix .. 'once:' .. writer
+if once then
+  if redis.call('EXISTS', once_key) == 1 then return answer('appended') end
+elseif first then
   if first > expected then return answer('gap') end
   skipped = expected - first
 end
@@ -52,15 +66,18 @@ if count <= 0 then return answer('appended') end
 
 local last = redis.call('HINCRBY', history_key, 'sequence', count)
 local first_index, size, body = index, 0, {}
+local now_ms = integer(math.floor(now / 1000))
 for i = 1, count do
   local chunk = ARGV[FIRST_CHUNK + skipped + i - 1]
-  redis.call('XADD', stream_key, integer(last - count + i) .. '-0', integer(index), chunk)
+  redis.call('XADD', stream_key, integer(last - count + i) .. '-0', integer(index), chunk, 't', now_ms)
   size = size + #chunk
   index = index + 1
 end
 bytes = bytes + size + count * CHUNK_COSTS
 local fields = {'next', integer(index)}
-if writer ~= '' then
+if once then
+  redis.call('SET', once_key, '1', 'PX', integer(once))
+elseif writer ~= '' then
   expected = expected + count
   if string.sub(writers, -#writer - 1) ~= writer .. ';' then  -- who wrote last stands last
     local before = string.find(';' .. writers, ';' .. writer .. ';', 1, true)
@@ -86,7 +103,7 @@ if bytes > most_bytes then
     step = math.min(2 * step, 64)
     for _, entry in ipairs(oldest) do
       if bytes <= most_bytes then break end
-      bytes = bytes - #entry[2][2] - CHUNK_COSTS
+      bytes = bytes - #entry[2][2] - (entry[2][3] and CHUNK_COSTS or TIMELESS_COSTS)
       gone, first_kept = entry[1], tonumber(entry[2][1]) + 1
       redis.call('XDEL', stream_key, entry[1])
     end

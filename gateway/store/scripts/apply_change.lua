@@ -215,7 +215,15 @@ end
 
 if named.stream ~= '' and not string.find(',' .. (row._streams or '') .. ',', ',' .. named.stream .. ',', 1, true) then
   own._streams = (row._streams and row._streams ~= '') and (row._streams .. ',' .. named.stream) or named.stream
-  set('realtimeStreams', '["' .. string.gsub(own._streams, ',', '","') .. '"]')
+  -- What is sent into the run (inputs.py) is kept with it, and is not for viewers.
+  local function is_input(stream) return string.sub(stream, 1, 15) == '$trigger.input:' end
+  if not is_input(named.stream) then
+    local shown = {}
+    for stream in string.gmatch(own._streams, '[^,]+') do
+      if not is_input(stream) then shown[#shown + 1] = stream end
+    end
+    set('realtimeStreams', '["' .. table.concat(shown, '","') .. '"]')
+  end
 end
 
 -- 4. Metadata operations (Trigger.dev realtime protocol, section 5.2), on literal top-level keys. Those that
@@ -451,7 +459,10 @@ local message = table.concat(event)
 
 redis.call(named.publish, prefix .. 'changes:run:' .. run, message)
 for _, feed in ipairs(feeds) do redis.call(named.publish, prefix .. 'changes:' .. feed, message) end
--- Streams end with their run, also those that nobody has written to yet; and go on with another attempt.
-if transition and (is_final or was_final) then redis.call(named.publish, prefix .. 'changes:streams:' .. run, message) end
+-- Streams end with their run, also those that nobody has written to yet; and go on with another attempt. A job that
+-- waits for what is sent into it hears there, too, that it was asked to stop.
+if (transition and (is_final or was_final)) or changed.cancelRequestedAt then
+  redis.call(named.publish, prefix .. 'changes:streams:' .. run, message)
+end
 
 return answer(late == 'stale' and 'stale' or 'applied', sequence)

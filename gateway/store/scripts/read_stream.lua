@@ -4,7 +4,7 @@
 -- KEYS  1 history of the environment   2 row of the run   3 the stream   4 its state
 -- ARGV  lifetime of the history (ms), epoch ('' for any), after, most chunks, most bytes
 -- Returns {epoch, end, complete, chunks, status, attempt, first, next, trimmed}: every chunk numbered above `after` and up to `end` is in
--- `chunks`, each {number, index, JSON}. `complete` and `end` are as in read_page.lua. `status` (raw) and `attempt` are those of the
+-- `chunks`, each {number, index, JSON, when it came (ms; 0 when that was not kept)}. `complete` and `end` are as in read_page.lua. `status` (raw) and `attempt` are those of the
 -- run, '' when there is none; `first` is the index at which the stream begins, later than 0 when it was trimmed, `next` the
 -- index that the next chunk will have, `trimmed` the number of the last chunk that was removed.
 
@@ -25,7 +25,7 @@ while true do
   local entries = redis.call('XRANGE', KEYS[3], '(' .. last, '+', 'COUNT', step)
   for _, entry in ipairs(entries) do
     last = string.match(entry[1], '^%d+')
-    chunks[#chunks + 1] = {last, entry[2][1], entry[2][2]}
+    chunks[#chunks + 1] = {last, entry[2][1], entry[2][2], entry[2][4] or '0'}
     bytes = bytes + #entry[2][2]
     if #chunks >= most or bytes >= most_bytes then return answer(last, 0, chunks) end
   end

@@ -277,6 +277,19 @@ def test_the_parts_of_a_path_are_told_apart_before_they_are_decoded(
     assert (match is Match.FULL, child.get("path_params")) == (found is not None, found)
 
 
+@pytest.mark.parametrize(
+    ("raw", "fits"), [("/a/b", True), ("/a/b/", True), ("/a/b/c/d%2Fe", True), ("/a", False), ("/a/bc", False)]
+)
+def test_a_path_may_stand_for_all_below_it(raw: str, fits: bool) -> None:
+    """Also for itself."""
+    services: Any = None
+    route = endpoint.ApiRoute(services, "/a/b/*", [])
+
+    match, _ = route.matches({"type": "http", "path": "", "raw_path": raw.encode(), "root_path": ""})
+
+    assert (match is Match.FULL) == fits
+
+
 async def test_a_slash_too_many_names_nothing(api: Asking) -> None:
     """404, and not another path's answer."""
     await api.create()

@@ -38,6 +38,7 @@ FORMS: dict[str, Form] = {
     "document": Document(),
     "list": ListOf(Number(), least=1, most=2),
     "object": OBJECT,
+    "open object": Object(OBJECT.fields, open=True),
     "tagged": Tagged("kind", {"x": Object({"kind": Field(Text(choices=("x",)), "Kind.", required=True)})}),
     "either": Either((Flag(), Number(least=0, most=1)), "true, false or a share"),
     "error": ERROR,
@@ -121,6 +122,11 @@ def test_an_age_or_a_moment(wrong: str) -> None:
         return
     with pytest.raises(BadInput, match="1h"):
         Since().parse(wrong, "createdAfter")
+
+
+def test_an_open_object_passes_over_what_it_does_not_know() -> None:
+    """It does not hand it on."""
+    assert Object(OBJECT.fields, open=True).read({"b": "x", "c": [1]}, "") == {"b": "x"}
 
 
 def test_the_field_of_an_error_is_a_json_pointer() -> None:

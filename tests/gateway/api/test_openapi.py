@@ -23,10 +23,16 @@ async def document(api: Asking) -> Any:
     return await api.ask("GET", "/openapi.json", headers={"authorization": ""})
 
 
+def path_of(route: Any) -> str:
+    path: str = route.template if isinstance(route, ApiRoute) else route.path
+    return path
+
+
 async def test_every_route_of_the_gateway_is_in_the_document(api: Asking, document: Any) -> None:
-    """And the document names no other."""
-    routes = [route for route in api.gateway.routes if type(route).__name__ in ("ApiRoute", "Route")]
-    paths = {route.template if isinstance(route, ApiRoute) else route.path for route in routes}
+    """And the document names no other. What the official Trigger.dev clients ask for is another protocol's."""
+    named = [route for route in api.gateway.routes if type(route).__name__ in ("ApiRoute", "Route")]
+    routes = [route for route in named if not path_of(route).startswith(("/api/", "/realtime/", "/engine/"))]
+    paths = {path_of(route) for route in routes}
 
     assert len(paths) > 10
     assert document["paths"].keys() == paths

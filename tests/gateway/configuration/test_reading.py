@@ -53,6 +53,8 @@ EXAMPLES: list[tuple[str, str, str, Any]] = [
     ("RUNCAST_STREAM_BYTES", "1GiB", "limits", Limits(stream_bytes=2**30)),
     ("RUNCAST_HEARTBEAT", "0.5", "heartbeat_seconds", 0.5),
     ("RUNCAST_DRAIN", "1m30s", "drain_seconds", 90.0),
+    ("RUNCAST_SHAPE_HANDLE_GRACE", "2h", "shape_handle_grace_seconds", 7200.0),
+    ("RUNCAST_SHAPE_HANDLE_GRACE", "0", "shape_handle_grace_seconds", 0.0),
     ("RUNCAST_REQUESTS_PER_SECOND", "0.5", "requests_per_second", 0.5),
     ("RUNCAST_METRICS_PORT", "9100", "metrics_port", 9100),
     ("RUNCAST_LOG_FORMAT", "JSON", "log_format", "json"),

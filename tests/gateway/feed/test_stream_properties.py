@@ -153,7 +153,8 @@ class StreamWorld(World):
         assert isinstance(model, StreamModel)
         client: Any = self.client
         entries = client.xrange(stream_key(self.environment, *view.feed.names))
-        stored = {int(index): decode_json(text) for _, fields in entries for index, text in fields.items()}
+        texts = [(name, text) for _, fields in entries for name, text in fields.items() if name != "t"]
+        stored = {int(index): decode_json(text) for index, text in texts}
         following = int(client.hget(stream_state_key(self.environment, *view.feed.names), "next") or 0)
         status = decode_json(client.hget(f"runcast:{{{self.environment}}}:run:{RUN}", "status") or b'""')
         shown = public_status(status) if status else None

@@ -48,6 +48,16 @@ def test_what_was_known_holds_while_redis_is_away() -> None:
     assert not wishes.learn("other", None, 5.0).requested
 
 
+def test_what_is_doubted_is_read_and_holds_until_then() -> None:
+    wishes = Wishes()
+    wishes.learn("r", [1, None, "EXECUTING"], 0.0)
+    wishes.doubt("r")
+    wishes.doubt("nobody asked about it")
+    assert wishes.look("r", 0.1) is None
+    assert wishes.look("r", 0.1) == Wish(requested=True)  # others, meanwhile
+    assert wishes.learn("r", None, 0.2).requested
+
+
 @pytest.mark.parametrize(
     ("status", "requested", "ended"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +16,9 @@ from gateway.transports.framings import WEBSOCKET
 from gateway.transports.sinks import SocketLimits
 from tests.gateway.transports.doubles import FakeTransport, RecordingPeer
 from tests.hardening.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+
+if TYPE_CHECKING:
+    from gateway.transports.sinks import ViewerSink
 
 LIMITS = SocketLimits(unsent_bytes=1000, message_bytes=500)
 GOODBYE = frame(CLOSE, struct.pack("!H", 1000))
@@ -233,6 +236,42 @@ async def test_a_viewer_that_went_before_the_handover_is_told_as_one_that_came_a
 
     assert peer.calls == ["connected", "closed"]
     assert connections == set()
+
+
+class _ClosedTransport(FakeTransport):
+    """As uvloop's, which raises when its viewer has left."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise RuntimeError("the handler is closed")
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+class _GreetingPeer(RecordingPeer):
+    """Says something as soon as it is connected, as all of ours do."""
+
+    def connected(self, sink: ViewerSink) -> None:
+        super().connected(sink)
+        sink.write(b"welcome")
+
+
+async def test_a_viewer_that_left_can_t_hurt_whoever_writes_to_it() -> None:
+    """What would raise is dropped; the peer hears that it is over, and nothing of it stays."""
+    for kind, options in ((ResponseSocket, {"chunked": True}), (WebSocketSocket, {})):
+        peer, connections = _GreetingPeer(), set[Any]()
+        socket: Any = kind(_ClosedTransport(), peer, connections, LIMITS, **options)
+
+        socket.begin()
+        socket.write(b"more")
+        socket.close(1000, "")
+        socket.pause_reading()
+
+        assert peer.calls == ["connected", "closed"]
+        assert connections == set()
 
 
 async def test_the_peer_is_told_when_more_is_unsent_than_is_kept_and_when_it_was_taken() -> None:

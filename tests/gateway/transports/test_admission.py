@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +88,41 @@ async def test_a_feed_is_opened_by_the_scopes_of_the_protocol_and_by_no_others(f
     for scope in ("", "read:runs:", "read::run_1", "admin:", "write:runs", "read:runs:*", "READ:RUNS"):
         with pytest.raises(NotAllowed):
             await admission().check_feed(granted(scope), feed)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_token_opened_may_outlive_it(known: bool) -> None:
+    """Whether it was seen before or not; and for nobody who did not say so."""
+    now = time.time()
+    token = mint("read:runs:run_1", KEYS, expires=int(now) - 60, now=now - 900)
+    asked = admission()
+    if known:
+        asked.admit(token, overdue=1000)
+
+    admitted = asked.admit(token, overdue=100)
+    assert admitted.expires_at == int(now) - 60
+    for overdue in (0.0, 59.0):
+        with pytest.raises(TokenExpired):
+            asked.admit(token, overdue=overdue)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_token_opened_does_not_outlive_its_key(known: bool) -> None:
+    """A key that was retired a day ago counts no more, and one that is gone never did."""
+    now = time.time()
+    token = mint("read:runs:run_1", KEYS, expires=int(now) - 60, now=now - 900)
+    retired = SigningKey(KEYS.current.secret, now - 25 * 3600, "test")
+    current = SigningKey("tr_test_the_secret_that_came_after_it_0003", None, "test")
+    asked = admission()
+    if known:
+        asked.admit(token, overdue=1000)
+        # As it is remembered, for as long as nothing is read again.
+        asked._keyring = Keyring([replace(KEYS, current=current, previous=(retired,))])
+    else:
+        asked.reload(Keyring([replace(KEYS, current=current, previous=(retired,))]), Origins())
+
+    with pytest.raises((TokenExpired, TokenInvalid)):
+        asked.admit(token, overdue=1000)
 
 
 async def test_a_refusal_names_the_feed_and_what_would_open_it() -> None:

@@ -1,0 +1,83 @@
+"""A request at the app's desk (transports/desk.py): held without a task, answered by one write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uvicorn.server import ServerState
+
+    from gateway.server.protocols import HttpProtocol
+
+_Headers = list[tuple[bytes, bytes]]
+
+
+class DeskVisit:
+    """
+    One visit (transports/desk.py: Visit).
+
+    While it lasts it stands where uvicorn has the cycle of request and response, and has what is looked at there.
+    """
+
+    __slots__ = (
+        *("_protocol", "body", "disconnected", "gone", "headers", "keep_alive", "more_body", "path", "query"),
+        *("response_complete", "scope"),
+    )
+
+    def __init__(self, protocol: HttpProtocol, path: bytes, query: bytes, scope: Any) -> None:
+        self._protocol = protocol
+        self.path = path
+        self.query = query
+        self.scope = scope
+        self.headers: _Headers = scope["headers"]
+        self.gone: Callable[[], None] | None = None
+        self.disconnected = self.response_complete = False
+        self.keep_alive = self.more_body = True
+        self.body = b""
+
+    @property
+    def port(self) -> int | None:
+        server = self.scope["server"]
+        return None if server is None else server[1]
+
+    @property
+    def message_event(self) -> DeskVisit:
+        """uvicorn sets an event when the cycle has news; here it says so to the visit."""
+        return self
+
+    def set(self) -> None:
+        """There is news of the connection."""
+        if self.disconnected and not self.response_complete:
+            self.response_complete = True
+            if self.gone is not None:
+                self.gone()
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.answer_visit(self, head, body)
+
+    def go_on(self) -> None:
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.go_on(self)
+
+
+class DefaultHead:
+    """The headers that a server adds to each answer, as they are written; it makes them anew each second."""
+
+    __slots__ = ("_headers", "_lines")
+
+    def __init__(self) -> None:
+        self._headers: _Headers | None = None
+        self._lines = b""
+
+    def lines(self, state: ServerState) -> bytes:
+        if state.default_headers is not self._headers:
+            self._headers = state.default_headers
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in self._headers])
+        return self._lines

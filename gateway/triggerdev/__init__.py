@@ -1,0 +1,1 @@
+"""What the official clients of Trigger.dev speak: feeds as shapes, runs, metadata, tokens, streams, at their paths."""

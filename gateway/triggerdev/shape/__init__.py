@@ -1,0 +1,1 @@
+"""Feeds as shapes: long polls that the official clients fold into rows (the shape-stream protocol)."""
