@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Packages for Node, installed as their lock files say: the clients of others, and the page that uses them.
+PACKAGES := tests/clients/node_modules/.installed examples/react/node_modules/.installed
 
 .PHONY: dev test lint types unit soak bench bench-short clean
 
@@ -20,7 +22,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 # Most tests wait for something most of the time, so that two at once leave room on two cores. A file's tests stay together.
-unit: $(STAMP)
+unit: $(STAMP) $(PACKAGES)
 	scripts/system-packages chromium redis node nginx caddy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -44,5 +46,11 @@ $(STAMP): pyproject.toml scripts/system-packages
 	$(BIN)/python -m pip install --quiet --editable ".[embedded,celery,dev]"
 	touch $@
 
+%/node_modules/.installed: %/package-lock.json
+	scripts/system-packages node npm
+	npm ci --prefix $* --no-audit --no-fund --loglevel=error
+	touch $@
+
 clean:
+	rm -rf $(dir $(PACKAGES)) examples/react/dist
 	rm -rf .venv .cache .runcast .pytest_cache .mypy_cache .ruff_cache .schemathesis .hypothesis

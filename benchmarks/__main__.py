@@ -19,9 +19,12 @@ from benchmarks.measure import Bench
 from benchmarks.offering import Offerer
 from benchmarks.plain_gateway import QUEUE_SIZE
 from benchmarks.plan import SCENARIOS, SHORT, Plan, Run
+from benchmarks.polling import PollBench
+from benchmarks.polls import Pollers
 from benchmarks.processes import BenchmarkFailed, Remote, running_redis
 from benchmarks.publishing import Publishing
 from benchmarks.targets import ENVIRONMENT, Plain, Runcast
+from benchmarks.ticking import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +39,7 @@ def main() -> int:
     arguments = _parse()
     plan = SHORT if arguments.short else Plan()
     if arguments.rate:
-        plan = dataclasses.replace(plan, rates=tuple(arguments.rate))
+        plan = dataclasses.replace(plan, rates=tuple(arguments.rate), poll_rates=tuple(arguments.rate))
     try:
         raise_file_limit(max(plan.viewers, plan.idle_viewers))
         run, facts = _measure(plan, arguments)
@@ -76,9 +79,13 @@ def _measure(plan: Plan, arguments: argparse.Namespace) -> tuple[Run, dict[str, 
         offerer = stack.enter_context(Remote(Offerer, cores.others))
         # No server runs while it is measured, so the publisher may have that core: Redis has the other one.
         publisher = stack.enter_context(Remote(Publishing, cores.server))
-        offerer.call(Offerer.connect, port, ENVIRONMENT)
+        pollers = stack.enter_context(Remote(Pollers, cores.others))
+        ticker = stack.enter_context(Remote(Ticker, cores.others))
         redis_url = f"redis://127.0.0.1:{port}/0"
-        run = Run(plan, Bench(redis_url, cores, generator, offerer), publisher, redis_url, targets)
+        offerer.call(Offerer.connect, port, ENVIRONMENT)
+        ticker.call(Ticker.connect, redis_url, ENVIRONMENT)
+        bench = Bench(redis_url, cores, generator, offerer)
+        run = Run(plan, bench, PollBench(bench, pollers, ticker), publisher, redis_url, targets)
         try:
             with _bounded(plan.bound_seconds):
                 run.go(arguments.only or SCENARIOS)

@@ -8,7 +8,6 @@ several changes in one message count as what they are.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import base64
 import gc
@@ -16,15 +15,16 @@ import os
 import re
 import struct
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from benchmarks.changes import MARK, PROGRESS, split_marks
+from benchmarks.tally import Tally
 from benchmarks.targets import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from benchmarks.tally import Counted
     from benchmarks.targets import Target
 
 #: Viewers who record the latency of every delivery, one in so many; the others count deliveries. They are spread
@@ -42,25 +42,6 @@ class RefusedViewer(Exception):
     """A gateway did not take a viewer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What viewers received between `begin` and the end of `settle`."""
-
-    deliveries: int
-    #: From the first change, as `settle` was told it, until the last delivery.
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    samples: int
-    #: Viewers who hold the last value, and those whose connection ended.
-    up_to_date: int
-    lost: int
-    #: From the last change, as `settle` was told it, until the last delivery.
-    settled_after_seconds: float
-    #: The share of its core that this process used.
-    cpu: float
-
-
 class LoadGenerator:
     """
     Viewers of one gateway. Lives in a process of its own (`processes.Remote`).
@@ -71,7 +52,7 @@ class LoadGenerator:
     def __init__(self) -> None:
         # What is kept here lives as long as its viewers; looking for garbage in it would cost deliveries.
         gc.disable()
-        self._tally = _Tally()
+        self._tally = Tally()
         self._viewers: dict[int, _Viewer] = {}
 
     async def connect(
@@ -97,7 +78,7 @@ class LoadGenerator:
             for run, cursor in zip(runs, cursors or [""] * len(runs), strict=True)
         )
         await self.disconnect()
-        self._tally = _Tally()
+        self._tally = Tally()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(HANDSHAKES, len(runs))):
                 tasks.create_task(self._open_each(openings, port))
@@ -137,41 +118,6 @@ class LoadGenerator:
             viewer.leave()
         self._viewers = {}
         await asyncio.sleep(0)
-
-
-class _Tally:
-    """What all viewers together received."""
-
-    __slots__ = ("_cpu", "_wall", "deliveries", "last_at", "latencies", "lost")
-
-    def __init__(self) -> None:
-        self.lost = 0
-        self.clear()
-
-    def clear(self) -> None:
-        self.deliveries = 0
-        self.last_at = 0
-        self.latencies = array.array("q")
-        self._cpu, self._wall = time.process_time(), time.monotonic()
-
-    def counted(self, began_at: int, ended_at: int, up_to_date: int) -> Counted:
-        cpu = (time.process_time() - self._cpu) / (time.monotonic() - self._wall)
-        ordered = sorted(self.latencies)
-        return Counted(
-            deliveries=self.deliveries,
-            seconds=max(self.last_at - began_at, 0) / 1e9,
-            p50_ms=_percentile(ordered, 0.50) / 1e6,
-            p99_ms=_percentile(ordered, 0.99) / 1e6,
-            samples=len(ordered),
-            up_to_date=up_to_date,
-            lost=self.lost,
-            settled_after_seconds=(self.last_at - ended_at) / 1e9 if self.last_at else 0.0,
-            cpu=cpu,
-        )
-
-
-def _percentile(ordered: Sequence[int], share: float) -> float:
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
 class _Opening(asyncio.Protocol):
@@ -232,7 +178,7 @@ class _Viewer(asyncio.Protocol):
 
     __slots__ = ("_first_cursor", "_tail", "_tally", "_transport")
 
-    def __init__(self, opening: _Opening, tally: _Tally) -> None:
+    def __init__(self, opening: _Opening, tally: Tally) -> None:
         found = _CURSOR.findall(opening.received)
         self._first_cursor: bytes = found[-1] if found else b""
         self._tail = opening.received[opening.received.rfind(MARK) :]

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.load import LoadGenerator
 from benchmarks.machine import CoreClock
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from benchmarks.machine import Cores
+    from benchmarks.offering import Offered
     from benchmarks.processes import Remote, Server
+    from benchmarks.tally import Counted
     from benchmarks.targets import Target, Transport
 
 #: Viewers who come and go before memory is looked at, so that what a first viewer makes is not charged to the rest.
@@ -72,6 +74,54 @@ class Deliveries:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What was used while something was measured."""
+
+    #: Processor time of the server, and what that is of its core.
+    server_seconds: float
+    server_share: float
+    #: Shares of the cores, with all that ran on them; None when they are not apart.
+    server_core: float | None
+    generator_core: float | None
+
+
+class Meter:
+    """Measures from when it is made."""
+
+    def __init__(self, server: Server, cores: Cores) -> None:
+        self._server = server
+        self._server_core, self._generator_core = CoreClock(cores.server), CoreClock(cores.others)
+        self._cpu, self._wall = server.cpu_seconds(), time.monotonic()
+
+    def read(self) -> Used:
+        cpu, wall = self._server.cpu_seconds() - self._cpu, time.monotonic() - self._wall
+        return Used(cpu, cpu / wall, self._server_core.busy(), self._generator_core.busy())
+
+
+def deliveries(viewers: int, rate: float, offered: Offered, counted: Counted, used: Used) -> dict[str, Any]:
+    """The fields of `Deliveries`."""
+    return {
+        "viewers": viewers,
+        "changes": offered.changes,
+        "rate": rate,
+        "offered_rate": offered.rate,
+        "deliveries": counted.deliveries,
+        "per_second": counted.deliveries / counted.seconds if counted.seconds else 0.0,
+        "per_cpu_second": counted.deliveries / used.server_seconds if used.server_seconds else 0.0,
+        "p50_ms": counted.p50_ms,
+        "p99_ms": counted.p99_ms,
+        "samples": counted.samples,
+        "settled_after_ms": counted.settled_after_seconds * 1000,
+        "up_to_date": counted.up_to_date,
+        "lost": counted.lost,
+        "server_cpu": used.server_share,
+        "server_core": used.server_core,
+        "generator_cpu": counted.cpu,
+        "generator_core": used.generator_core,
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What idle viewers cost the server's process."""
 
@@ -108,7 +158,7 @@ class Bench:
         self, redis_url: str, cores: Cores, generator: Remote[LoadGenerator], offerer: Remote[Offerer]
     ) -> None:
         self._redis_url = redis_url
-        self._cores = cores
+        self.cores = cores
         self._generator = generator
         self._offerer = offerer
         #: What servers said of themselves that no scenario should bring about; whoever reads it clears it.
@@ -119,45 +169,25 @@ class Bench:
         self, target: Target, transport: Transport, *, viewers: int, rate: float, seconds: float
     ) -> Deliveries:
         """Offer changes of one run at *rate* for *seconds* to *viewers* viewers."""
-        (run,) = runs = self._new_runs(1)
+        (run,) = runs = self.new_runs(1)
         number = self._offerer.call(Offerer.create, runs)
-        with self._serving(target) as server:
+        with self.serving(target) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, runs * viewers, number)
             self._generator.call(LoadGenerator.begin)
-            server_core, generator_core = CoreClock(self._cores.server), CoreClock(self._cores.others)
-            cpu, wall = server.cpu_seconds(), time.monotonic()
+            meter = Meter(server, self.cores)
             offered = self._offerer.call(Offerer.offer, run, rate, seconds)
             counted = self._generator.call(
                 LoadGenerator.settle, offered.began_at, offered.ended_at, offered.last, SETTLE_SECONDS
             )
-            cpu, wall = server.cpu_seconds() - cpu, time.monotonic() - wall
-            server_busy, generator_busy = server_core.busy(), generator_core.busy()
+            used = meter.read()
             self._generator.call(LoadGenerator.disconnect)
-        return Deliveries(
-            viewers=viewers,
-            changes=offered.changes,
-            rate=rate,
-            offered_rate=offered.rate,
-            deliveries=counted.deliveries,
-            per_second=counted.deliveries / counted.seconds if counted.seconds else 0.0,
-            per_cpu_second=counted.deliveries / cpu if cpu else 0.0,
-            p50_ms=counted.p50_ms,
-            p99_ms=counted.p99_ms,
-            samples=counted.samples,
-            settled_after_ms=counted.settled_after_seconds * 1000,
-            up_to_date=counted.up_to_date,
-            lost=counted.lost,
-            server_cpu=cpu / wall,
-            server_core=server_busy,
-            generator_cpu=counted.cpu,
-            generator_core=generator_busy,
-        )
+        return Deliveries(**deliveries(viewers, rate, offered, counted, used))
 
     def memory(self, target: Target, transport: Transport, *, viewers: int) -> Memory:
         """The server's memory before and after *viewers* viewers have come, each time when it has settled."""
-        runs = self._new_runs(MANY_RUNS)
+        runs = self.new_runs(MANY_RUNS)
         number = self._offerer.call(Offerer.create, runs)
-        with self._serving(target) as server:
+        with self.serving(target) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, runs[:WARM_UP_VIEWERS], number)
             self._generator.call(LoadGenerator.disconnect)
             before = server.settled_memory_bytes()
@@ -170,10 +200,10 @@ class Bench:
 
     def restart(self, target: Target, transport: Transport, *, viewers: int) -> Restart:
         """Kill the server of *viewers* viewers, change every run, start it again, and have them all come back."""
-        runs = self._new_runs(MANY_RUNS)
+        runs = self.new_runs(MANY_RUNS)
         followed = _spread(runs, viewers)
         number = self._offerer.call(Offerer.create, runs)
-        with self._serving(target) as server:
+        with self.serving(target) as server:
             self._generator.call(LoadGenerator.connect, target, server.port, transport, followed, number)
             cursors = self._generator.call(LoadGenerator.cursors)
             server.stop(kill=True)
@@ -189,14 +219,15 @@ class Bench:
         return Restart(viewers, started, told)
 
     @contextlib.contextmanager
-    def _serving(self, target: Target) -> Iterator[Server]:
+    def serving(self, target: Target) -> Iterator[Server]:
         """A new server of the target, killed at the end of the block: everything was measured by then."""
-        server = target.server(free_port(), self._redis_url, self._cores.server)
+        server = target.server(free_port(), self._redis_url, self.cores.server)
         with running(server, kill=True):
             yield server
         self.complaints += server.complaints()
 
-    def _new_runs(self, count: int) -> list[str]:
+    def new_runs(self, count: int) -> list[str]:
+        """Names that no run has."""
         return list(itertools.islice(self._ids, count))
 
 

@@ -22,6 +22,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from benchmarks.plain_polls import Tags, polls
 from gateway.feeds import EnvironmentId, FeedId
 from gateway.store.redis_keys import change_channel, metadata_key, prefix, run_key
 
@@ -82,6 +83,8 @@ class Hub:
         self._queue_size = queue_size
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
         self._viewers: dict[bytes, set[Viewer]] = {}
+        #: What long polls look at (plain_polls.py).
+        self.tags = Tags(redis, environment, self._pubsub)
 
     async def connect(self) -> None:
         """Before anyone comes: two who subscribe first would make two connections, and one would be lost."""
@@ -89,7 +92,9 @@ class Hub:
 
     async def listen(self) -> None:
         async for message in self._pubsub.listen():
-            self._tell(message["channel"], orjson.loads(message["data"]))
+            change = orjson.loads(message["data"])
+            self._tell(message["channel"], change)
+            self.tags.tell(message["channel"], change)
 
     def _tell(self, channel: bytes, change: dict[str, Any]) -> None:
         body = {"type": "update", "run": change["r"], "sequence": change["s"], "changed": change["c"]}
@@ -171,7 +176,8 @@ def create_app(redis_url: str, environment: EnvironmentId, queue_size: int = QUE
             yield
             listening.cancel()
 
-    return Starlette(routes=[WebSocketRoute("/ws", websocket), Route("/events", events)], lifespan=lifespan)
+    routes = [WebSocketRoute("/ws", websocket), Route("/events", events), Route("/realtime/v1/runs", polls)]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 def main() -> None:

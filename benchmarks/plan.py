@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from benchmarks.measure import Bench
+    from benchmarks.polling import PollBench
     from benchmarks.processes import Remote
     from benchmarks.report import Section
     from benchmarks.targets import Target
 
-SCENARIOS: Final = ("deliveries", "memory", "restart", "publishing")
+SCENARIOS: Final = ("deliveries", "polls", "ticks", "memory", "restart", "publishing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,11 @@ class Plan:
 
     viewers: int = 1000
     rates: tuple[int, ...] = (10, 100, 1000)
+    #: The same for viewers who poll. Each answer costs a request, so eight changes are eight thousand answers.
+    poll_rates: tuple[int, ...] = (8, 100)
     seconds: float = 5.0
+    payload_bytes: int = 100_000
+    ticks: int = 30
     idle_viewers: int = 5000
     memory_transports: tuple[Transport, ...] = tuple(Transport)
     publishing_seconds: float = 2.0
@@ -42,7 +47,9 @@ class Plan:
 SHORT: Final = Plan(
     viewers=50,
     rates=(100,),
+    poll_rates=(20,),
     seconds=0.5,
+    ticks=5,
     idle_viewers=200,
     memory_transports=(Transport.WEBSOCKET,),
     publishing_seconds=0.2,
@@ -64,12 +71,18 @@ class Run:
     """Goes through scenarios, each on both gateways in turn; keeps what they gave, and goes on when one fails."""
 
     def __init__(
-        self, plan: Plan, bench: Bench, publisher: Remote[Publishing], redis_url: str, targets: tuple[Target, Target]
+        self,
+        plan: Plan,
+        bench: Bench,
+        poll_bench: PollBench,
+        publisher: Remote[Publishing],
+        redis_url: str,
+        targets: tuple[Target, Target],
     ) -> None:
         self.sections: list[Section] = []
         self.results: list[dict[str, Any]] = []
         self.problems: list[str] = []
-        self._plan, self._bench, self._targets = plan, bench, targets
+        self._plan, self._bench, self._poll_bench, self._targets = plan, bench, poll_bench, targets
         self._publisher, self._redis_url = publisher, redis_url
 
     def go(self, scenarios: Iterable[str]) -> None:
@@ -85,6 +98,22 @@ class Run:
                     self._bench.deliveries, transport=transport, viewers=plan.viewers, rate=rate, seconds=plan.seconds
                 )
                 self.sections.append(report.deliveries_section(title, *self._on_both(title, measure)))
+
+    def _measure_polls(self) -> None:
+        plan = self._plan
+        for rate in plan.poll_rates:
+            title = f"{plan.viewers:,} viewers of one tag, {rate:,} changes per second, the official client's long poll"
+            measure = partial(self._poll_bench.polls, viewers=plan.viewers, rate=rate, seconds=plan.seconds)
+            self.sections.append(report.deliveries_section(title, *self._on_both(title, measure)))
+
+    def _measure_ticks(self) -> None:
+        plan = self._plan
+        title = f"Metadata of a run with a payload of {plan.payload_bytes:,} bytes, the official client's long poll"
+        ours = self._targets[1]
+        measure = partial(self._poll_bench.ticks, ours, payload_bytes=plan.payload_bytes, ticks=plan.ticks)
+        result = self._try(title, ours.name, measure)
+        if result is not None:
+            self.sections.append(report.ticks_section(title, result))
 
     def _measure_memory(self) -> None:
         for transport in self._plan.memory_transports:

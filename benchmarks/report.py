@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from benchmarks.polling import Polled
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from benchmarks.measure import Deliveries, Memory, Restart
+    from benchmarks.polling import Ticks
     from benchmarks.publishing import Published
 
 #: When the core of the load generator is busier than this, it may be what limits a number.
@@ -64,10 +67,18 @@ def deliveries_section(title: str, theirs: Deliveries | None, ours: Deliveries |
     def line(what: str, name: str, better: Better = Better.NEITHER, scale: float = 1.0) -> Line:
         return Line(what, _pair(theirs, ours, lambda result: getattr(result, name) * scale), better)
 
+    answers: list[Line] = []
+    if isinstance(theirs or ours, Polled):
+        answers = [
+            line("answers per second", "answers_per_second", Better.HIGHER),
+            line("answers per second of server CPU", "answers_per_cpu_second", Better.HIGHER),
+            line("bytes of an answer", "bytes_per_answer"),
+        ]
     section = Section(title)
     section.lines = [
         line("deliveries per second", "per_second", Better.HIGHER),
         line("deliveries per second of server CPU", "per_cpu_second", Better.HIGHER),
+        *answers,
         line("latency p50, ms", "p50_ms", Better.LOWER),
         line("latency p99, ms", "p99_ms", Better.LOWER),
         line("last value at every viewer after, ms", "settled_after_ms", Better.LOWER),
@@ -93,6 +104,18 @@ def _doubts(result: Deliveries) -> list[str]:
     if others > NOISE:
         doubts.append(f"others used {others:.0%} of the server's core")
     return doubts
+
+
+def ticks_section(title: str, result: Ticks) -> Section:
+    return Section(
+        title,
+        ("whole row", "tick"),
+        [
+            Line("bytes of an answer", (result.row_bytes, result.tick_bytes), Better.LOWER),
+            Line("of these headers", (result.row_head_bytes, result.tick_head_bytes)),
+            Line("bytes of the request for it", (None, result.request_bytes)),
+        ],
+    )
 
 
 def memory_section(title: str, theirs: Memory | None, ours: Memory | None) -> Section:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
+import auth
 from benchmarks.processes import Server, python
 from gateway.feeds import EnvironmentId
 
@@ -40,6 +41,9 @@ class Target(Protocol):
     def first_message(self, run: str, cursor: str) -> str:
         """What it says first on a WebSocket; "" for nothing."""
 
+    def tokens(self, scope: str, count: int) -> list[str]:
+        """Public tokens for as many viewers who poll, each with one of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plain:
@@ -61,6 +65,9 @@ class Plain:
 
     def first_message(self, run: str, cursor: str) -> str:
         return ""
+
+    def tokens(self, scope: str, count: int) -> list[str]:
+        return _mint(auth.generate_secret_key(), scope, count)  # it looks at none, but each is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +94,11 @@ class Runcast:
 
     def first_message(self, run: str, cursor: str) -> str:
         return json.dumps({"type": "subscribe", "run": run, **({"cursor": cursor} if cursor else {})})
+
+    def tokens(self, scope: str, count: int) -> list[str]:
+        return _mint(self.secret, scope, count)
+
+
+def _mint(secret: str, scope: str, count: int) -> list[str]:
+    keys = auth.EnvironmentKeys.of(ENVIRONMENT, secret)
+    return [auth.mint([scope], keys, expires="1h") for _ in range(count)]
