@@ -8,12 +8,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-_OPTIONS = (
+OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
@@ -22,12 +22,19 @@ _OPTIONS = (
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Page]:
     """A page of a browser of its own."""
+    async with chromium_browser() as browser:
+        yield await browser.new_page()
+
+
+@contextlib.asynccontextmanager
+async def chromium_browser() -> AsyncIterator[Browser]:
+    """A browser for several pages, each with a context of its own."""
     executable = shutil.which("chromium")
     assert executable, "chromium is missing; scripts/system-packages installs it"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=list(_OPTIONS))
+        browser = await playwright.chromium.launch(executable_path=executable, args=list(OPTIONS))
         try:
-            yield await browser.new_page()
+            yield browser
         finally:
             await browser.close()
 

@@ -248,11 +248,21 @@ class OfficialWriter:
         self._cuts = list(cuts)
 
     async def probe(self) -> int:
-        """The number of the last line that is stored."""
+        """The number of the last line that is stored. While that can't be told, as if there were none."""
         response = await answered(await request(self._gateway, "HEAD", self._path, {"x-client-id": self._client}))
         response.cut()
+        if response.status >= 500:
+            return -1
         assert response.status == 200
         return int(response.headers["x-last-chunk-index"])
+
+    async def _where(self) -> int:
+        for _ in range(200):
+            try:
+                return await self.probe()
+            except (Broken, ConnectionError):
+                await asyncio.sleep(0.05)
+        raise Broken("nobody is there any more")
 
     async def begin(self, first: int = 0) -> Response:
         """One request, whose body is still to be written."""
@@ -274,7 +284,7 @@ class OfficialWriter:
                 await self._try(b"".join(body[first:]), first, step)
                 return
             except (Broken, ConnectionError):
-                first = await self.probe() + 1
+                first = await self._where() + 1
 
     async def _try(self, body: bytes, first: int, step: int) -> None:
         request = await self.begin(first)
@@ -285,7 +295,10 @@ class OfficialWriter:
         if cut is not None:
             request.cut()
             raise Broken
-        assert (await finished(request)).status == 200
+        status = (await finished(request)).status
+        if status >= 500:
+            raise Broken
+        assert status == 200
 
     def __repr__(self) -> str:
         return f"OfficialWriter({self._client})"
