@@ -2,7 +2,7 @@
 The long poll that people write by hand: a Starlette route that waits on an event, in the official client's protocol.
 
 It is the peer of Runcast's shape feeds, and written as well as that design allows: one subscription, each change read
-and spelled once, and one body for all who ask from the same place. What it does not do is what costs by hand: no
+once, and one body, spelled once, for all who ask from the same place. What it does not do is what costs by hand: no
 tokens, no catching up beyond its log, no columns to skip, nobody who notices that a viewer has left.
 """
 
@@ -34,12 +34,12 @@ _SCHEMA: Final = '{"id":{"type":"text"},"status":{"type":"text"},"metadata":{"ty
 
 
 class Tag:
-    """The newest changes of the runs with a tag, each spelled once."""
+    """The newest changes of the runs with a tag. What a run came to is told once in an answer, as Runcast does."""
 
     def __init__(self, redis: Redis, environment: EnvironmentId, feed: FeedId) -> None:
         self._redis, self._environment = redis, environment
         self._index = index_key(environment, feed)
-        self._log: list[tuple[int, bytes]] = []
+        self._log: list[tuple[int, str, dict[str, Any]]] = []
         self._bodies: dict[int, bytes] = {}
         self._documents: dict[str, dict[str, Any]] = {}
         self._news = asyncio.Event()
@@ -50,8 +50,7 @@ class Tag:
         document = self._documents.setdefault(change["r"], {})
         document.update(change.get("m", {}))
         columns = {name: _text(value) for name, value in change["c"].items()}
-        body = _message("update", change["r"], {**columns, "metadata": orjson.dumps(document).decode()})
-        self._log.append((change["s"], body))
+        self._log.append((change["s"], change["r"], {**columns, "metadata": orjson.dumps(document).decode()}))
         del self._log[:-KEPT]
         self._bodies.clear()
         self.offset = change["s"]
@@ -84,7 +83,10 @@ class Tag:
         body = self._bodies.get(offset)
         if body is None:
             first = bisect_right(self._log, offset, key=lambda entry: entry[0])
-            changes = [change for _, change in self._log[first:]]
+            runs: dict[str, dict[str, Any]] = {}
+            for _, run, value in self._log[first:]:
+                runs[run] = {**runs.get(run, {}), **value}
+            changes = [_message("update", run, value) for run, value in runs.items()]
             body = self._bodies[offset] = b"[%s]" % b",".join([*changes, _UP_TO_DATE])
         return max(self.offset, offset), body
 

@@ -40,7 +40,7 @@ class Plan:
     memory_transports: tuple[Transport, ...] = tuple(Transport)
     publishing_seconds: float = 2.0
     #: The whole run ends after this, whatever hangs.
-    bound_seconds: int = 470
+    bound_seconds: int = 600
 
 
 #: Enough to see that everything works, and no more: its numbers mean little.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from gateway.transports.desk import FrontDesk
     from gateway.transports.origins import Origins
     from gateway.transports.reloading import KeysAndOrigins
-    from gateway.transports.sinks import Receive, Scope, Send
+    from gateway.transports.sinks import ASGIMessage, Receive, Scope, Send
 
 
 def create_app(
@@ -274,14 +274,15 @@ class _Cors:
             max_age=600,
         )
 
-    def lines_for(self, origin: str) -> bytes:
-        """The header lines that an answer has for a page of *origin*, which is allowed; none for who is no page."""
-        if not origin:
-            return b""
-        headers = MutableHeaders(self._answering.simple_headers)
-        if not self._answering.allow_all_origins:
-            self._answering.allow_explicit_origin(headers, origin)
-        return b"".join([b"%b: %b\r\n" % header for header in headers.raw])
+    async def lines_for(self, origin: str) -> bytes:
+        """The header lines that an answer gets here, for a page of *origin* or, when that is empty, for no page."""
+        start: ASGIMessage = {"type": "http.response.start", "headers": []}
+        await self._answering.send(start, _send_nowhere, Headers({"origin": origin} if origin else {}))
+        return b"".join([b"%b: %b\r\n" % header for header in start["headers"]])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._answering(scope, receive, send)
+
+
+async def _send_nowhere(message: ASGIMessage) -> None:
+    """What is sent is only looked at."""

@@ -62,9 +62,12 @@ class AsyncReader(ABC):
         """As `_next`, without waiting, and so without anything to hear with."""
         await sender.look(self._place)
         chunk = self._take(sender)
-        if chunk is None and not await self._is_over(sender, anew=True):
+        if chunk is not None:
+            return chunk
+        if not await self._is_over(sender, anew=True):
             raise too_late(self._place)
-        return chunk
+        await sender.look(self._place)
+        return self._take(sender)
 
     async def _wait(
         self, sender: AsyncSender, hearing: AsyncHearing, bell: TaskBell, end: float | None
@@ -82,7 +85,8 @@ class AsyncReader(ABC):
                     hearing.nudge(*where)  # others may have looked too early
                 return chunk
             if await self._is_over(sender, anew=bell.has_changed()):
-                return None
+                await sender.look(self._place)  # what came before the end, and after we looked
+                return self._take(sender)
             patience = hearing.patience(*where) if looked else LOOK_SECONDS
             left = patience if end is None else end - time.monotonic()
             if left <= 0:

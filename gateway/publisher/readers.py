@@ -77,9 +77,12 @@ class Reader(ABC):
         """As `_next`, without waiting, and so without anything to hear with."""
         sender.look(self._place)
         chunk = self._take(sender)
-        if chunk is None and not self._is_over(sender, anew=True):
+        if chunk is not None:
+            return chunk
+        if not self._is_over(sender, anew=True):
             raise too_late(self._place)
-        return chunk
+        sender.look(self._place)
+        return self._take(sender)
 
     def _wait(self, sender: Sender, hearing: Hearing, bell: ThreadBell, end: float | None) -> StoredChunk | None:
         """
@@ -100,7 +103,8 @@ class Reader(ABC):
                     hearing.nudge(*where)  # others may have looked too early
                 return chunk
             if self._is_over(sender, anew=bell.has_changed()):
-                return None
+                sender.look(self._place)  # what came before the end, and after we looked
+                return self._take(sender)
             patience = hearing.patience(*where) if looked else LOOK_SECONDS
             left = patience if end is None else end - time.monotonic()
             if left <= 0:

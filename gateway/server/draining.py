@@ -1,10 +1,11 @@
 """
 Stopping so that viewers hardly notice: a server that sends them away one after the other.
 
-On SIGTERM it takes no new connections and says so in `/readyz`. Each viewer is told `reconnect` at a moment of its own,
-spread over the drain time, and is served like any other day until then. So those who come back arrive at the other
-gateways one after the other too. Requests that are being answered are finished. Whoever has not gone when the time is
-nearly up is cut, because an orchestrator that loses its patience would cut everybody.
+On SIGTERM it takes no new connections and says so in `/readyz`. Each viewer is told `reconnect`, and each poll that is
+held is answered, at a moment of its own, spread over the drain time; until then they are served like any other day. So
+those who come back arrive at the other gateways one after the other too. Requests that are being answered are finished.
+Whoever has not gone when the time is nearly up is cut, because an orchestrator that loses its patience would cut
+everybody.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import random
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -26,8 +28,10 @@ from gateway.server.protocols import HttpProtocol
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
+
+    from gateway.transports.lifecycle import Lifecycle
 
 _log = logging.getLogger("runcast.server")
 
@@ -125,14 +129,14 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain(self, began: float, seconds: float) -> None:
         """Tell viewers to go, in their turns, until all are gone or *seconds* are over."""
-        viewers = len(self._staying())
+        viewers = len(self._goodbyes())
         tell_until = began + min(seconds * _TELL, viewers / _TOLD_PER_SECOND)
         if viewers:
             _log.info("stopping: %d viewers are sent away within %.1f s", viewers, tell_until - began)
         while self._busy() and time.monotonic() < began + seconds and not self.force_exit:
-            staying = self._staying()
-            for viewer in random.sample(staying, _share(len(staying), tell_until - time.monotonic())):
-                viewer.shutdown()
+            goodbyes = self._goodbyes()
+            for say_goodbye in random.sample(goodbyes, _share(len(goodbyes), tell_until - time.monotonic())):
+                say_goodbye()
             await asyncio.sleep(_TICK_SECONDS)
 
     async def _cut(self) -> int:
@@ -159,9 +163,15 @@ class DrainingServer(uvicorn.Server):
     def _connections(self) -> list[Any]:
         return list(self.server_state.connections)
 
-    def _staying(self) -> list[HandedOver]:
-        """Viewers that were not told to go yet."""
-        return [found for found in self._connections() if isinstance(found, HandedOver) and not found.closing]
+    def _goodbyes(self) -> list[Callable[[], object]]:
+        """What tells a viewer to go, for each that was not told yet; polls are told by their answer."""
+        connections = [found for found in self._connections() if isinstance(found, HandedOver) and not found.closing]
+        services = self._services()
+        if services is None:
+            return [connection.shutdown for connection in connections]
+        lifecycle: Lifecycle = services.lifecycle
+        polls = [partial(lifecycle.send_away, poll) for poll in lifecycle.waiting]
+        return [*(connection.shutdown for connection in connections), *polls]
 
     def _busy(self) -> bool:
         return bool(self.server_state.tasks) or any(map(_is_busy, self.server_state.connections))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 #: How an app offers a desk: an attribute of that name.
 DESK = "desk"
@@ -67,8 +67,8 @@ class FrontDesk:
         self._clerks: list[Clerk] = []
         #: The port where other things are asked for than here (gateway/monitoring).
         self.private_port: int | None = None
-        #: The header lines that a page of an origin needs to see an answer; set by who answers for origins (app.py).
-        self.lines_for: Callable[[str], bytes] = _nothing
+        #: The header lines that answers get for a page of an origin, or for no page (""); by who adds them (app.py).
+        self.lines_for: Callable[[str], Awaitable[bytes]] = _nothing
 
     def add(self, clerk: Clerk) -> None:
         self._clerks.append(clerk)
@@ -87,5 +87,5 @@ class FrontDesk:
             clerk.forget()
 
 
-def _nothing(origin: str) -> bytes:
+async def _nothing(origin: str) -> bytes:
     return b""

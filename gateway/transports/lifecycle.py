@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 class Lifecycle:
     """Serving, until its server says otherwise; there is no way back."""
 
-    __slots__ = ("_draining", "_told")
+    __slots__ = ("_draining", "_waiting")
 
     def __init__(self) -> None:
         self._draining = False
-        self._told: dict[Callable[[], None], None] = {}
+        self._waiting: dict[Callable[[], None], None] = {}
 
     @property
     def draining(self) -> bool:
@@ -24,19 +24,32 @@ class Lifecycle:
         return self._draining
 
     def drain(self) -> None:
+        """The process is about to end. Whoever says so sends away those who wait, each in its turn."""
         self._draining = True
-        for call in list(self._told):
-            call()
 
-    def tell(self, call: Callable[[], None]) -> None:
-        """Have *call* called should the process be about to end: for who is here as long as it is."""
-        self._told[call] = None
+    @property
+    def waiting(self) -> list[Callable[[], None]]:
+        """The requests that are held until something happens and were not sent away yet, as they said it to `wait`."""
+        return list(self._waiting)
+
+    def wait(self, answer: Callable[[], None]) -> None:
+        """A request is held, and *answer* ends that: it is called, at its turn, should the process be about to end."""
+        self._waiting[answer] = None
+
+    def forget(self, answer: Callable[[], None]) -> None:
+        """It is not held any more."""
+        self._waiting.pop(answer, None)
+
+    def send_away(self, answer: Callable[[], None]) -> None:
+        """It is the turn of a request that is held."""
+        self.forget(answer)
+        answer()
 
     @contextlib.contextmanager
-    def telling(self, call: Callable[[], None]) -> Iterator[None]:
-        """Have *call* called should the process be about to end while the block lasts: for requests that wait."""
-        self._told[call] = None
+    def telling(self, answer: Callable[[], None]) -> Iterator[None]:
+        """As `wait`, while the block lasts."""
+        self.wait(answer)
         try:
             yield
         finally:
-            del self._told[call]
+            self.forget(answer)

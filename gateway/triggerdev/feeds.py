@@ -139,7 +139,7 @@ class FeedEndpoint:
             if asked.request.events:
                 return await EventStream(poll, asked, place).send(receive, send)
             if asked.bound and self._services.admission.covers(asked.admitted, asked.feed):
-                self._desk.leave_pass(scope, asked.admitted, shape, asked.handle)
+                await self._desk.leave_pass(scope, asked.admitted, shape, asked.handle)
             return await poll.follow(place, receive)
 
     def _read(self, scope: Scope) -> Asked:

@@ -25,6 +25,9 @@ _EVENT_RECORDS: Final = 100
 _EVENT_BYTES: Final = 64 * 1024
 _NOTHING: Final = b": ping\n\n"
 _ANEW: Final = b": anew "
+#: A record that nobody can read. A client of v2 takes its connection for broken, and comes back after the last one that
+#: it could. (What is spelled as v1 has nothing of the kind: a client takes whatever comes for a chunk.)
+UNREADABLE: Final = b'event: batch\ndata: {"records":[null]}\n\n'
 
 
 class Spelling(StrEnum):

@@ -19,7 +19,7 @@ from tests.journeys.gateway_process import SECRET, clean_environ
 from tests.journeys.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from tests.journeys.gateway_process import GatewayProcess
     from tests.redis_server import RedisServer
@@ -85,8 +85,9 @@ async def running_worker(redis_url: str) -> AsyncIterator[WorkerProcess]:
 class Stage:
     """What Node may ask for, by the names of the methods."""
 
-    def __init__(self, gateway: GatewayProcess, redis: RedisServer, worker: WorkerProcess) -> None:
-        self._gateway, self._redis, self._worker = gateway, redis, worker
+    def __init__(self, gateways: Sequence[GatewayProcess], redis: RedisServer, worker: WorkerProcess) -> None:
+        self._gateways, self._redis, self._worker = gateways, redis, worker
+        self._gateway = gateways[0]
         self._proxies: list[Proxy] = []
         self._talks: set[asyncio.Task[None]] = set()
 
@@ -98,6 +99,11 @@ class Stage:
 
     async def start_gateway(self) -> None:
         await asyncio.to_thread(self._gateway.start)
+
+    async def replace_gateway(self, number: int) -> None:
+        """Stop one of several, and start another in its place."""
+        await asyncio.to_thread(self._gateways[number].stop)
+        await asyncio.to_thread(self._gateways[number].start)
 
     async def stop_redis(self, *, kill: bool = False) -> None:
         await asyncio.to_thread(self._redis.stop, kill=kill)
@@ -152,14 +158,22 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def set_stage(gateway: GatewayProcess, redis: RedisServer) -> AsyncIterator[dict[str, str]]:
-    """Set it for the duration of the block. Gives the environment variables by which Node finds it."""
+async def set_stage(
+    gateway: GatewayProcess, redis: RedisServer, *others: GatewayProcess, url: str = ""
+) -> AsyncIterator[dict[str, str]]:
+    """
+    Set it for the duration of the block. Gives the environment variables by which Node finds it.
+
+    Args:
+        others: More gateways.
+        url: Where all of them are asked, if not at the first one.
+    """
     async with running_worker(redis.url) as worker:
-        stage = Stage(gateway, redis, worker)
+        stage = Stage([gateway, *others], redis, worker)
         server = await asyncio.start_server(stage.talk, "127.0.0.1", limit=_LONGEST_LINE)
         try:
             port = server.sockets[0].getsockname()[1]
-            yield {"STAGE_PORT": str(port), "GATEWAY_URL": gateway.url, "SECRET_KEY": SECRET}
+            yield {"STAGE_PORT": str(port), "GATEWAY_URL": url or gateway.url, "SECRET_KEY": SECRET}
         finally:
             server.close()
             await stage.close()

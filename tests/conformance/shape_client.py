@@ -238,3 +238,10 @@ async def held(polling: asyncio.Task[Poll], seconds: float = 0.3) -> None:
     """Look for a moment, and see that *polling* is not answered: an answer without news would make a hot loop."""
     await asyncio.wait({polling}, timeout=seconds)
     assert not polling.done(), f"answered without holding: {polling.result()}"
+
+
+def check_refused(poll: Poll, *statuses: int) -> None:
+    """*poll* was answered with one of *statuses*, and a JSON object that says why."""
+    assert poll.status in statuses, (poll.status, poll.body[:300])
+    assert poll.headers["content-type"].startswith("application/json")
+    assert isinstance(poll.json["error"], str)

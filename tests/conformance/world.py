@@ -122,7 +122,8 @@ async def running_world(redis: RedisServer, directory: Path, name: str, **settin
         ) as gateway,
         Publisher(redis.url, environment=name) as publisher,
     ):
-        limits = httpx2.Limits(max_connections=None)
+        # Shorter than the gateway keeps idle connections: one that it is about to close is not used again.
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=1)
         client = httpx2.AsyncClient(base_url=gateway.url, timeout=60, limits=limits, trust_env=False)
         async with client as http:
             yield World(gateway, redis, keys, others, retired, forgotten, http, publisher)
@@ -140,3 +141,17 @@ def _environments(keys: EnvironmentKeys, others: EnvironmentKeys, retired: dict[
         f"previous_secret_keys = [{previous}]\n"
         f'[environments.{others.environment}]\nsecret_key = "{others.current.secret}"\n'
     )
+
+
+async def feeds_of(world: World, count: int = 1) -> dict[str, ShapeClient]:
+    """A run feed, a tag feed and a batch feed, each of runs of its own."""
+    tag, batch = world.new("tag"), world.new("batch")
+    runs = [world.run(tags=[tag], batch=batch) for _ in range(count)]
+    feeds = {
+        "run": world.feed(f"runs/{runs[0].id}"),
+        "tag": world.feed("runs", tags=tag, createdAt="1h"),
+        "batch": world.feed(f"batches/{batch}"),
+    }
+    for feed in feeds.values():
+        await feed.catch_up()
+    return feeds

@@ -17,6 +17,7 @@ from gateway.codec import (
     Row,
     Transition,
     decode_event,
+    decode_foreign,
     decode_message,
     encode_json,
     encode_message,
@@ -275,3 +276,26 @@ def test_a_row_knows_its_status_and_attempt() -> None:
     row = Row(RunId("run_1"), 7, {"status": b'"COMPLETED_WITH_ERRORS"', "attempt": b"3"})
 
     assert (row.status, row.attempt) == (Status.FAILED, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'"\ud83d"', "\ufffd"),
+        (r'"\ude00\uD83D\uDE00\uD83D"', "\ufffd\U0001f600\ufffd"),
+        (r'"\\ud83d"', r"\ud83d"),
+        (r'"\\\ud83d\n"', "\\\ufffd\n"),
+        (r'{"\udfff":[1]}', {"\ufffd": [1]}),
+        ('"é"', "é"),
+    ],
+)
+def test_halves_of_pairs_that_javascript_wrote_are_read(text: str, value: Any) -> None:
+    """They have no UTF-8, so they are replaced; whatever else looks like one stays."""
+    assert decode_foreign(text) == decode_foreign(text.encode()) == value
+    assert decode_message(f'{{"chunk":{text}}}', foreign=True) == {"chunk": value}
+
+
+@pytest.mark.parametrize("text", [r'{"\ud83d"', "", r'"\ud83"', r'"\ud83d', b'"\xff\\ud83d"'])
+def test_what_is_no_json_is_none_by_that(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_foreign(text)

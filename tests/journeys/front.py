@@ -67,9 +67,9 @@ def caddy_binary() -> str:
     return found
 
 
-def nginx_sample(directory: Path, port: int, gateways: Sequence[int]) -> Path:
+def nginx_sample(directory: Path, port: int, gateways: Sequence[int], idle_seconds: int = IDLE_SECONDS) -> Path:
     """deploy/nginx.conf, changed only where its head says so."""
-    upstream = " ".join(f"server 127.0.0.1:{gateway} max_fails=1 fail_timeout=2s;" for gateway in gateways)
+    upstream = " ".join(f"server 127.0.0.1:{gateway} max_fails=1 fail_timeout=1s;" for gateway in gateways)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     changes = {
         r"server 127\.0\.0\.1:8787 .* # <-\n.*server 127\.0\.0\.1:8788 .* # <-": upstream,
@@ -79,7 +79,8 @@ def nginx_sample(directory: Path, port: int, gateways: Sequence[int]) -> Path:
         r"/var/log/nginx/access\.log(.*)# files": rf"{directory}/access.log\1",
         r"    # files": " ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds),
         r"worker_shutdown_timeout 10s;": f"worker_shutdown_timeout {SHUTDOWN_SECONDS}s;",
-        r"proxy_read_timeout 60s;": f"proxy_read_timeout {IDLE_SECONDS}s;",
+        r"proxy_read_timeout 60s;": f"proxy_read_timeout {idle_seconds}s;",
+        r"client_body_timeout 60s;": f"client_body_timeout {idle_seconds}s;",
     }
     text = (DEPLOY / "nginx.conf").read_text()
     for pattern, by in changes.items():
@@ -92,10 +93,10 @@ def nginx_sample(directory: Path, port: int, gateways: Sequence[int]) -> Path:
 
 
 @contextlib.contextmanager
-def running_nginx(directory: Path, *gateways: int) -> Iterator[Front]:
+def running_nginx(directory: Path, *gateways: int, idle_seconds: int = IDLE_SECONDS) -> Iterator[Front]:
     """nginx in front of the *gateways* (ports), for the duration of the block."""
     port, directory = free_port(), _new(directory / "nginx")
-    command = [nginx_binary(), "-p", str(directory), "-c", str(nginx_sample(directory, port, gateways))]
+    command = [nginx_binary(), "-p", str(directory), "-c", str(nginx_sample(directory, port, gateways, idle_seconds))]
     _run([*command, "-t"])
 
     def reload() -> None:
@@ -106,8 +107,8 @@ def running_nginx(directory: Path, *gateways: int) -> Iterator[Front]:
 
 
 @contextlib.contextmanager
-def running_caddy(directory: Path, *gateways: int) -> Iterator[Front]:
-    """Caddy in front of the *gateways* (ports), for the duration of the block."""
+def running_caddy(directory: Path, *gateways: int, idle_seconds: int = IDLE_SECONDS) -> Iterator[Front]:
+    """Caddy in front of the *gateways* (ports), for the duration of the block. It has no idle limit."""
     port, directory = free_port(), _new(directory / "caddy")
     environ = {
         "SITE_ADDRESS": f"http://127.0.0.1:{port}",

@@ -22,11 +22,6 @@ OLD_HOOKS = ROOT / "tests" / "clients" / "node_modules" / "react-hooks-4.5.0"
 BUILD_SECONDS = 120
 
 
-def build(directory: Path) -> Path:
-    """Build the page into *directory* as it is deployed; its types are checked, too."""
-    return _run(["npm", "run", "build", "--", "--outDir", str(directory), "--logLevel", "warn"], directory)
-
-
 def build_for_developers(directory: Path) -> Path:
     """The page with React's build for developers, which mounts every component twice."""
     return _run(["node", str(BUILD), str(directory), "development"], directory, NODE_ENV="development")
@@ -51,14 +46,15 @@ class PageServer:
     def __init__(self, directory: Path) -> None:
         #: What the page is told: `baseURL`, `accessToken`, and `expiresAt` when it shall renew the token itself.
         self.session: dict[str, Any] = {}
-        #: How often it was asked for.
-        self.asked = 0
+        #: The tokens that it was told, one for each time it asked.
+        self.told: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self, directory=str(directory)))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self) -> bytes:
-        self.asked += 1
-        return json.dumps(self.session).encode()
+        session = self.session
+        self.told.append(session["accessToken"])
+        return json.dumps(session).encode()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[PageServer]:

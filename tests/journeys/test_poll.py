@@ -194,7 +194,10 @@ async def test_a_server_that_stops_lets_its_polls_go(gateway: Inside, jobs: Jobs
     jobs.create("run_1")
     cursor = await cursor_of(gateway, "run=run_1")
     async with held(gateway, f"run=run_1&cursor={cursor}") as poll:
-        gateway.services.lifecycle.drain()
+        lifecycle = gateway.services.lifecycle
+        lifecycle.drain()
+        for answer in lifecycle.waiting:
+            lifecycle.send_away(answer)
         told = (await poll).json()
     assert [message["type"] for message in told["messages"]] == ["reconnect"]
     assert told["cursor"] == cursor

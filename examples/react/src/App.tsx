@@ -3,7 +3,7 @@ import { useState } from "react";
 import { Batch } from "./Batch";
 import { Everything } from "./Everything";
 import { Live } from "./Live";
-import { Problem, Status } from "./parts";
+import { Heading, Problem, Status } from "./parts";
 import { usePlace } from "./place";
 import { Record } from "./Record";
 import { topicOf, type Report } from "./reports";
@@ -73,13 +73,18 @@ export function App() {
               <p className="quiet">Choose a report, or have some written.</p>
             </section>
           )}
-          <ul className="notices" role="log" aria-label="Notices">
-            {ended.map((report, index) => (
-              <li key={ended.length - index}>
-                {topicOf(report)} <Status status={report.status} />
-              </li>
-            ))}
-          </ul>
+          {ended.length > 0 && (
+            <section className="card" aria-label="Ended">
+              <Heading hook="onComplete">Ended while it was watched</Heading>
+              <ul className="notices" role="log">
+                {ended.map((report, index) => (
+                  <li key={ended.length - index}>
+                    {topicOf(report)} <Status status={report.status} />
+                  </li>
+                ))}
+              </ul>
+            </section>
+          )}
         </div>
       </main>
     </>

@@ -105,16 +105,15 @@ class ShapeDesk:
         self._passes: dict[_Key, _Pass] = {}
         self._held: dict[_HeldVisit, None] = {}
         self._woken: deque[_HeldVisit] = deque()
-        services.lifecycle.tell(self._drain)
 
-    def leave_pass(self, scope: Scope, admitted: Admitted, shape: Shape, handle: Handle | None) -> None:
+    async def leave_pass(self, scope: Scope, admitted: Admitted, shape: Shape, handle: Handle | None) -> None:
         """The live request of *scope* was let in, by the name of its feed alone, with a *handle* of its own."""
         call = _read(scope["raw_path"], scope["query_string"], scope["headers"])
         if call is None or handle is None or admitted.one_time:
             return
         if len(self._passes) >= MOST_PASSES:
             self._passes.clear()  # cheaper than keeping an order, and no more than a judgement each
-        head = live_head(str(handle)) + self._services.desk.lines_for(call.origin.decode("latin-1"))
+        head = live_head(str(handle)) + await self._services.desk.lines_for(call.origin.decode("latin-1"))
         until = min(time.time() + PASS_SECONDS, self._services.admission.end_of(admitted))
         self._passes[call.key] = _Pass(admitted, shape, handle, head, scope["route"].template, until)
 
@@ -149,6 +148,7 @@ class ShapeDesk:
         self._shapes.enter(held.found.shape)
         services.quotas.connect(admitted.environment, admitted.token)
         services.expirations.add(held, None)
+        services.lifecycle.wait(held.send_away)
         services.counters.viewers["shape"] += 1
         held.visit.gone = held.left
         held.timer = loop.call_later(poll.hold_seconds(), held.time_is_up)
@@ -163,6 +163,7 @@ class ShapeDesk:
             held.timer.cancel()
         services.counters.viewers["shape"] -= 1
         services.expirations.remove(held, None)
+        services.lifecycle.forget(held.send_away)
         services.quotas.disconnect(admitted.environment, admitted.token)
         held.found.shape.forget(held.wake)
         self._shapes.leave(held.found.shape)
@@ -208,10 +209,6 @@ class ShapeDesk:
         if self.let_go(held):
             held.visit.go_on()
 
-    def _drain(self) -> None:
-        for held in list(self._held):
-            self.pass_on(held)
-
 
 class _HeldVisit:
     """
@@ -255,6 +252,10 @@ class _HeldVisit:
     def left(self) -> None:
         """The client has gone."""
         self._desk.let_go(self)
+
+    def send_away(self) -> None:
+        """The server stops."""
+        self._desk.pass_on(self)
 
     def time_is_up(self) -> None:
         if self._desk.let_go(self):

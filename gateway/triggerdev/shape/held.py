@@ -40,8 +40,9 @@ class HeldPoll:
         self.error: GatewayError | None = None
         #: Whether nobody waits for the answer any more.
         self.gone = False
-        #: Whether the server stops: then it is answered at once.
-        self.draining = services.lifecycle.draining
+        #: Whether it was sent away because the server stops. Who comes while it does has a turn of its own, too: a
+        #: proxy that was answered at once would send it here again, on the next connection that it has kept.
+        self.draining = False
 
     @property
     def admitted(self) -> Admitted | None:

@@ -302,7 +302,8 @@ class Shape:
     async def _read_documents(self, runs: list[str]) -> None:
         reading = [asyncio.ensure_future(self._read_document(run)) for run in runs]
         try:
-            for run, document in zip(runs, await asyncio.gather(*reading), strict=True):
+            found = [*zip(runs, await asyncio.gather(*reading), strict=True)]
+            for run, document in reversed(found):  # the first is needed first: should some be forgotten, it is not
                 self._know(run, document)
         finally:
             for task in reading:

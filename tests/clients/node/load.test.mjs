@@ -6,7 +6,10 @@ import { collect, promise, secret, unique, url, worker } from "./stage.mjs";
 
 configure({ baseURL: url, accessToken: secret });
 
-promise("10,000 updates of a run: none out of order, and the last one is seen", async () => {
+promise("10,000 updates of a run: none out of order, and the last one is seen", manyUpdates);
+promise("a thousand runs of a tag: all of them at once, then the changes of each", manyRuns);
+
+async function manyUpdates() {
   const tag = unique("many");
   const run = await worker.create({ tags: [tag], payload: "x".repeat(10_000) });
   const [one, tagged] = [runs.subscribeToRun(run), runs.subscribeToRunsWithTag(tag)];
@@ -14,7 +17,7 @@ promise("10,000 updates of a run: none out of order, and the last one is seen", 
   await Promise.all(followings.map((following) => following.until((seen) => seen.length === 1)));
   await worker.count_up({ run, key: "n", count: 10_000 });
   for (const following of followings) {
-    const last = await following.until((seen) => seen.at(-1).metadata?.n === 10_000);
+    const last = await following.until((seen) => seen.at(-1).metadata?.n === 10_000, { seconds: 30 });
     assert.equal(last.payload.length, 10_000);
     const seen = following.seen.map(({ metadata }) => metadata?.n ?? 0);
     assert.ok(seen.every((n, at) => at === 0 || n > seen[at - 1]), `in order, and none twice: ${seen.slice(0, 50)}…`);
@@ -22,9 +25,9 @@ promise("10,000 updates of a run: none out of order, and the last one is seen", 
   }
   one.unsubscribe();
   tagged.unsubscribe();
-});
+}
 
-promise("a thousand runs of a tag: all of them at once, then the changes of each", async () => {
+async function manyRuns() {
   const tag = unique("crowd");
   const made = await worker.create_many({ count: 1000, tags: [tag], payload: { text: "y".repeat(500) } });
   const subscription = runs.subscribeToRunsWithTag(tag);
@@ -39,4 +42,4 @@ promise("a thousand runs of a tag: all of them at once, then the changes of each
   await following.until((seen) => seen.at(-1).id === late);
   assert.equal(following.seen.length, 2001, "each change once");
   subscription.unsubscribe();
-});
+}

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Shape, ShapeStream } from "electric-1.5.28";
-import { collect, promise, say, secret, sleep, stage, unique, until, worker } from "./stage.mjs";
+import { asked, collect, promise, say, secret, sleep, stage, unique, until, worker } from "./stage.mjs";
 
 const way = await stage.open_proxy();
 process.env.TRIGGER_API_URL = way.url;
@@ -36,6 +36,8 @@ async function open() {
     })(),
     { target: run },
   );
+  // Its creation is a short call, which gives up after some attempts; what it writes then is sent again for as long as it takes.
+  await until(() => asked(`/streams/${run}/self/javascript`).some(({ status }) => status === 202), "the stream that is written");
   const steps = (step) =>
     Promise.all([
       ...feeds.map((feed, at) =>

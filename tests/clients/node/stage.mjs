@@ -2,7 +2,8 @@
 
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
-import { describe, test } from "node:test";
+
+export { promise, together } from "./tests.mjs";
 
 const { STAGE_PORT, GATEWAY_URL, SECRET_KEY } = process.env;
 
@@ -126,16 +127,22 @@ const short = (value) => {
   return text.length > 2000 ? `${value.length} items, the last ones ${text.slice(-1500)}` : text;
 };
 
-const SECONDS = 30;
-
-// A test: what is promised, and the proof.
-export const promise = (name, prove) => test(name, { timeout: SECONDS * 1000 }, prove);
-
-// Tests that run at the same time, since they mostly wait.
-export const together = (name, tests) => describe(name, { concurrency: true }, tests);
-
 // Names that no other test uses.
 let names = 0;
 export const unique = (stem) => `${stem}_${process.pid}_${++names}`;
 
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+// A stream of an iterable's items.
+export function streamOf(items) {
+  const iterator = (async function* () {
+    yield* items;
+  })();
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await iterator.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+  });
+}

@@ -1,7 +1,7 @@
 // Streams: written by the code of a task and by a Python worker, read by whoever may see the run; and what is sent in.
 
 import assert from "node:assert/strict";
-import { asked, collect, promise, requests, same, say, sleep, together, until, worker } from "./stage.mjs";
+import { asked, collect, promise, requests, same, say, sleep, streamOf, together, until, worker } from "./stage.mjs";
 import { enterTask, sdk } from "./task.mjs";
 
 const { auth, metadata, publicToken, runs, streams, version } = sdk;
@@ -63,7 +63,7 @@ together("written in a task", () => {
   promise("ten thousand chunks, each once and in order", async () => {
     const run = await started();
     const reading = collect(await streams.read(run, "rows"));
-    await streams.pipe("rows", ReadableStream.from(numbers(10_000)), { target: run }).waitUntilComplete();
+    await streams.pipe("rows", streamOf(numbers(10_000)), { target: run }).waitUntilComplete();
     await reading.until((seen) => seen.length === 10_000);
     assert.deepEqual(reading.seen, numbers(10_000));
   });
@@ -84,7 +84,7 @@ together("written in a task", () => {
       target: run,
       execute: async ({ write, merge }) => {
         write({ first: true });
-        merge(ReadableStream.from(slowly(["a", "b", "c"])));
+        merge(streamOf(slowly(["a", "b", "c"])));
         await sleep(30);
         write("in between");
       },
@@ -100,7 +100,7 @@ together("written in a task", () => {
     const run = await started();
     const steps = streams.define({ id: "steps" });
     await steps.append({ step: 1 }, { target: run });
-    await steps.pipe(ReadableStream.from([{ step: 2 }, { step: 3 }]), { target: run }).waitUntilComplete();
+    await steps.pipe(streamOf([{ step: 2 }, { step: 3 }]), { target: run }).waitUntilComplete();
     await steps.writer({ target: run, execute: ({ write }) => write({ step: 4 }) }).waitUntilComplete();
     await say(run, ["complete"]);
     const found = [];
@@ -197,7 +197,7 @@ together("read", () => {
     const parts = collect(subscription.withStreams());
     await parts.until((seen) => seen.some(({ type }) => type === "run"));
     await worker.write({ run, key: "words", values: ["a", "b"] });
-    await streams.pipe("numbers", ReadableStream.from([1, 2, 3]), { target: run }).waitUntilComplete();
+    await streams.pipe("numbers", streamOf([1, 2, 3]), { target: run }).waitUntilComplete();
     await worker.write({ run, key: "words", values: ["c"] });
     const of = (type) => parts.seen.filter((part) => part.type === type).map(({ chunk }) => chunk);
     await parts.until(() => of("words").length === 3 && of("numbers").length === 3);
@@ -238,11 +238,11 @@ promise("in a task: pipe, append and writer without a target go to its run, and 
   const [root, parent] = [await started(), await started()];
   const run = await started({ parent, root });
   enterTask(run, { parent, root });
-  await streams.pipe(ReadableStream.from([1, 2])).waitUntilComplete();
+  await streams.pipe(streamOf([1, 2])).waitUntilComplete();
   await streams.append("log", "own");
   await streams.append("log", "of the parent", { target: "parent" });
   await streams.writer("log", { target: "root", execute: ({ write }) => write("of the root") }).waitUntilComplete();
-  for await (const chunk of await metadata.stream("older", ReadableStream.from(["by metadata"]))) assert.equal(chunk, "by metadata");
+  for await (const chunk of await metadata.stream("older", streamOf(["by metadata"]))) assert.equal(chunk, "by metadata");
   await until(async () => (await runs.retrieve(run)) && asked(`/streams/${run}/self/older`).length > 0);
   for (const each of [run, parent, root]) await say(each, ["complete"]);
   assert.deepEqual(

@@ -239,6 +239,25 @@ def test_nothing_comes_for_a_run_that_has_ended(publisher: Publisher, run: Run, 
         waiting.wait()
 
 
+@pytest.mark.parametrize("timeout", [0, None])
+def test_what_came_just_before_the_end_is_given_out(
+    publisher: Publisher, run: Run, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    """After the job looked, and before it asked whether the run goes on."""
+    sender = publisher._opened()
+    wish = sender.wish
+
+    def late(*arguments: Any, **words: Any) -> Any:
+        publisher.run("r").input("go").send("late")
+        run.complete()
+        return wish(*arguments, **words)
+
+    monkeypatch.setattr(sender, "wish", late)
+    assert run.input("go").wait(timeout) == "late"
+    with pytest.raises(NoMoreInput):
+        run.input("go").wait(timeout)
+
+
 def test_another_attempt_goes_on_where_it_is_told_to(publisher: Publisher, run: Run) -> None:
     """A reader of its own begins at the start; with the cursor of another one, behind that."""
     for number in range(5):

@@ -53,7 +53,7 @@ class Staying:
 
 
 class App:
-    """Streams at /stream; /slow answers once it may; /never does not; any other path is answered at once."""
+    """Streams at /stream; /slow answers once it may; /held when it is told to; /never not; any other path at once."""
 
     def __init__(self) -> None:
         self.state = self
@@ -63,6 +63,7 @@ class App:
         self.asked: list[str] = []
         self.may_answer = asyncio.Event()
         self.viewers: list[Staying] = []
+        self.answered_at: list[float] = []
         self.goes = True
 
     def reload(self) -> None:
@@ -74,6 +75,11 @@ class App:
         self.asked.append(scope["path"])
         if scope["path"] == "/slow":
             await self.may_answer.wait()
+        elif scope["path"] == "/held":
+            told = asyncio.Event()
+            with self.lifecycle.telling(told.set):
+                await told.wait()
+            self.answered_at.append(time.monotonic())
         elif scope["path"] == "/never":
             await asyncio.Event().wait()
         headers = [] if scope["path"] == "/stream" else [(b"content-length", b"4")]
@@ -176,6 +182,25 @@ async def test_few_are_told_soon_and_none_twice() -> None:
         for reader, writer in peers:
             assert (await reader.read()).endswith(b"0\r\n\r\n")
             writer.close()
+
+
+async def test_polls_that_are_held_are_answered_one_after_the_other() -> None:
+    """Those who come back arrive so at the next gateway; and none may come back on the connection that it has."""
+    async with serving(60) as it:
+        peers = [await it.ask("/held") for _ in range(20)] + [await it.ask("/stream")]
+        began = time.monotonic()
+        it.server.stop()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await it.ended
+        told = [moment - began for moment in it.app.answered_at]
+        assert len(told) == 20
+        assert told[-1] - told[0] > 0.3  # of 0.84 s in which all are told
+        for reader, writer in peers[:-1]:
+            answer = await reader.read()
+            assert answer.endswith(b"done")
+            assert b"connection: close\r\n" in answer
+            writer.close()
+        peers[-1][1].close()
 
 
 async def test_who_comes_late_is_told_too() -> None:

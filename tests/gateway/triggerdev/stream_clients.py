@@ -214,7 +214,7 @@ class OfficialReader:
 
     async def all(self) -> list[Any]:
         """The chunks until the stream ends."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [part.chunk async for part in self.parts()]
 
     def leave(self) -> None:
@@ -275,23 +275,25 @@ class OfficialWriter:
         }
         return await request(self._gateway, "POST", self._path, headers)
 
-    async def write(self, values: Sequence[Any], *, step: int = 50) -> None:
-        """Upload all of *values*, from the beginning, through all cuts."""
+    async def write(self, values: Sequence[Any], *, step: int = 50, pause: float = 0.0) -> None:
+        """Upload all of *values*, from the beginning, through all cuts: *step* bytes at a time, with pauses between."""
         body = [json.dumps(value, separators=(",", ":")).encode() + b"\n" for value in values]
         first = 0
         while True:
             try:
-                await self._try(b"".join(body[first:]), first, step)
+                await self._try(b"".join(body[first:]), first, step, pause)
                 return
             except (Broken, ConnectionError):
                 first = await self._where() + 1
 
-    async def _try(self, body: bytes, first: int, step: int) -> None:
+    async def _try(self, body: bytes, first: int, step: int, pause: float) -> None:
         request = await self.begin(first)
         cut = self._cuts.pop(0) if self._cuts else None
         for start in range(0, len(body) if cut is None else min(cut, len(body)), step):
             send(request, body[start : start + step if cut is None else min(start + step, cut)])
             await request.writer.drain()
+            if pause:
+                await asyncio.sleep(pause)
         if cut is not None:
             request.cut()
             raise Broken

@@ -469,13 +469,13 @@ class TestHolding:
         assert served.services.counters.viewers["shape"] == 0
         assert not served.expirations.viewers()
 
-    async def test_a_stop_answers_at_once(self, served: Feeds, changing: Changing) -> None:
+    async def test_a_stop_answers_who_waits_and_who_comes(self, served: Feeds, changing: Changing) -> None:
         """The client comes again, and finds another gateway."""
         changing.create()
         client = served.client("runs/run_1")
         await client.poll()
         waiting = await held(served, client)
-        served.services.lifecycle.drain()
+        served.stop()
 
         assert (await waiting).body == IDLE
         assert (await client.poll(live=True)).body == IDLE

@@ -93,6 +93,13 @@ class Feeds:
     async def get(self, path: str, query: dict[str, str], token: str | None = None) -> Answer:
         return await ask(self.app, f"/realtime/v1/{path}", query, token or self.secret)
 
+    def stop(self) -> None:
+        """As a server that stops: whoever waits is sent away."""
+        lifecycle = self.services.lifecycle
+        lifecycle.drain()
+        for answer in lifecycle.waiting:
+            lifecycle.send_away(answer)
+
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Feeds]:
         tasks = [asyncio.create_task(self.hub.run()), asyncio.create_task(self.revocations.run())]

@@ -193,7 +193,7 @@ async def test_a_stop_answers_who_waits(served: Feeds, client: FoldingClient) ->
     """At once, so that he finds another gateway."""
     asking = await waiting(served, client)
 
-    served.services.lifecycle.drain()
+    served.stop()
 
     assert (await asking).body == IDLE
 
@@ -282,12 +282,16 @@ async def test_what_a_runs_row_allows_is_looked_up_each_time(served: Feeds, chan
 
 async def test_a_page_reads_the_answer_of_the_desk(served: Feeds, changing: Changing, client: FoldingClient) -> None:
     """With the lines that its origin needs."""
-    served.services.desk.lines_for = lambda origin: f"access-control-allow-origin: {origin}\r\n".encode()
+
+    async def lines_for(origin: str) -> bytes:
+        return f"access-control-allow-origin: {origin}\r\n".encode()
+
+    served.services.desk.lines_for = lines_for
     words = f"cursor=&handle={client.handle}&live=true&log=full&offset={client.offset}&tags=a".encode()
     headers = [(b"authorization", f"Bearer {client.token}".encode()), (b"origin", b"https://app.example.com")]
     scope = {"raw_path": client.path.encode(), "query_string": words, "headers": headers, "route": served.routes[1]}
     (found,) = clerk(served)._passes.values()
-    clerk(served).leave_pass(scope, found.admitted, found.shape, found.handle)
+    await clerk(served).leave_pass(scope, found.admitted, found.shape, found.handle)
     visit = AskedVisit(client.path, words, headers)
     assert served.services.desk.take(visit)
 

@@ -144,8 +144,19 @@ class ShapeWorld(plain.World):
                     while self.shape_difference(polling):
                         await polling.client.poll(live=True)
             except TimeoutError:
-                raise AssertionError(self.shape_difference(polling)) from None
+                raise AssertionError(f"{self._state(polling)}: {self.shape_difference(polling)}") from None
             await self._as_fresh(polling)
+
+    def _state(self, polling: Polling) -> str:
+        """Where a client and the shapes stand, for whoever must find out why."""
+        client, at = polling.client, {run: self.changing.stored(run).get("_sequence") for run in plain.RUNS}
+        logs = [(str(one.view.feed), one._log and (one._log.epoch, one._log._sequences)) for one in self._shapes]
+        desk = "desk" if client.desk is not None else "app"
+        return f"{desk} {client.offset} {client.handle} {client.statuses[-8:]}, limit {self.limit}, {at}, {logs}"
+
+    @property
+    def _shapes(self) -> list[shape.Shape]:
+        return [*self.served.shapes._shapes.values()]
 
     async def _as_fresh(self, polling: Polling) -> None:
         """Whoever begins now is told the same."""
@@ -219,7 +230,7 @@ def everything_small(limit: int) -> Any:
             (log, "MAX_BYTES", 6000),
             (shape, "MAX_ENTRY_BYTES", 4000),
             (reading, "MOST_BYTES", 3000),
-            (documents, "MAX_BYTES", 500),
+            (shapes, "Documents", partial(documents.Documents, most_bytes=500)),
             (feeds, "ShapeView", partial(ShapeView, limit=limit)),
         ):
             patched.enter_context(mock.patch.object(where, name, value))
