@@ -21,10 +21,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Most tests wait for something most of the time, so that two at once leave room on two cores. A file's tests stay together.
+# Most tests wait for something most of the time, so that three at once leave room on two cores. A file's tests stay together.
 unit: $(STAMP) $(PACKAGES)
 	scripts/system-packages chromium redis node nginx caddy
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # What the tests try shortly, for longer: tokens renewed for a minute, and eight times as many random schedules.
 soak: $(STAMP)

@@ -19,7 +19,7 @@ from gateway.feeds import MAX_TAGS_PER_RUN, check_id, check_stream, check_tag, c
 from gateway.runs import COLUMNS, Kind, RawStatus, raw_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Ignored wherever metadata is written: in a JavaScript client it would reach the object's prototype (section 5.2).
 UNSAFE_KEY: Final = "__proto__"
@@ -180,6 +180,16 @@ def cancel_request(run: str, reason: str | None = None) -> Change:
 
 _LONGEST_REASON: Final = 1_000
 _LONGEST_SECONDS: Final = 366 * 24 * 3600
+
+
+def check_chunks(chunks: Iterable[bytes], limits: Limits) -> None:
+    """
+    Raises:
+        TooLarge: For a chunk of a stream with more bytes than it may have.
+    """
+    for chunk in chunks:
+        if len(chunk) > limits.chunk_bytes:
+            raise TooLarge("a chunk", size=len(chunk), limit=limits.chunk_bytes)
 
 
 def _check_seconds(what: str, seconds: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gateway.errors import BadCursor
 
 # Epochs are made by store/scripts/history.lua: the microsecond of their beginning, in hexadecimal.
-_CURSOR = re.compile(r"([0-9a-f]{1,16})-([0-9]{1,16})", re.ASCII)
+_CURSOR = re.compile(r"([0-9a-f]{1,16})-([0-9]{1,16})(p?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,12 @@ class Cursor:
 
     epoch: str
     sequence: int
+    #: Whether it is in the middle of a reading. It holds in its own epoch alone: a run that was changed again
+    #: meanwhile stands beyond it; should Redis lose that change it stands before it again, and was never told.
+    partial: bool = False
 
     def __str__(self) -> str:
-        return f"{self.epoch}-{self.sequence}"
+        return f"{self.epoch}-{self.sequence}{'p' if self.partial else ''}"
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -32,7 +35,7 @@ class Cursor:
         match = _CURSOR.fullmatch(text)
         if match is None:
             raise BadCursor(text)
-        return cls(match[1], int(match[2]))
+        return cls(match[1], int(match[2]), bool(match[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class History:
         """Whether everything that a viewer at *cursor* has seen is still part of this history."""
         if cursor.epoch == self.epoch:
             return cursor.sequence <= self.sequence
+        if cursor.partial:
+            return False
         # Numbers beyond an epoch's end were given again by its successor, to other changes. So the
         # cursor must lie before the end of its own epoch and of every epoch between it and now.
         end = None

@@ -95,6 +95,12 @@ class Quotas:
         self._token_requests: dict[Hashable, Bucket] = {}
         self._changes: dict[str, Bucket] = {}
 
+    def has_place(self, environment: str, token: Hashable | None) -> bool:
+        """Whether `check_connection` would find one. Nothing is counted: who is refused is refused by that."""
+        return self._connections[environment] < self._most_connections and (
+            token is None or self._of_tokens[token] < self._most_of_token
+        )
+
     def check_connection(self, environment: str, token: Hashable | None) -> None:
         """
         Whether there is a place for one more connection.

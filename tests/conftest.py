@@ -14,6 +14,7 @@ from tests.redis_server import RedisServer, binaries, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _numbers = itertools.count(1)
 
@@ -29,7 +30,7 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Red
 
 @pytest.fixture
 def redis_server(_servers: dict[str, RedisServer]) -> RedisServer:
-    """A server that many tests share: do not stop it. For faults start one with `running_server`."""
+    """A server that many tests share: do not stop it. For faults there is `own_redis`."""
     return _servers["valkey"]
 
 
@@ -37,6 +38,15 @@ def redis_server(_servers: dict[str, RedisServer]) -> RedisServer:
 def each_redis_server(request: pytest.FixtureRequest, _servers: dict[str, RedisServer]) -> RedisServer:
     """As `redis_server`, but the test runs once on every kind."""
     return _servers[request.param]
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server for this test alone, which has on disk what it said it has."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    with running_server(directory, binaries()["valkey"]) as server:
+        yield server
 
 
 @pytest.fixture

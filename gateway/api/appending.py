@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.api.uploads import MOST_AT_ONCE
-from gateway.changes import change
-from gateway.errors import NotFound, OutOfTurn, TooLarge, TooManyChanges, TooManyStreams
+from gateway.changes import change, check_chunks
+from gateway.errors import NotFound, OutOfTurn, TooManyChanges, TooManyStreams
 from gateway.store.appending import Append, AppendOutcome, append_command, read_append, whole_append
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ class Writing:
             TokenExpired, TokenRevoked: When what the caller may do ended meanwhile.
             Unavailable: When Redis does not answer; they may be stored then.
         """
-        limit = self._call.services.settings.limits.chunk_bytes
-        for chunk in chunks:
-            if len(chunk) > limit:
-                raise TooLarge("a chunk", size=len(chunk), limit=limit)
+        check_chunks(chunks, self._call.services.settings.limits)
         piece: list[bytes] = []
         size = 0
         for chunk in chunks:

@@ -117,6 +117,7 @@ class Operation:
     id: str
     method: str
     summary: str
+    #: Returns None when it has answered by itself, with `send`. A body without a form it reads by itself.
     handle: Callable[[Call], Awaitable[Answer | None]]
     replies: tuple[Reply, ...]
     description: str = ""
@@ -141,13 +142,11 @@ class Operation:
     public: bool = False
     #: The token may come as `?token=`, for a browser's EventSource, which can't send headers.
     token_in_query: bool = False
-    #: Answers by itself, with `send`; and reads its body by itself, with `receive`, unless it has a form.
-    raw: bool = False
     #: Knows `Idempotency-Key`: done once, and answered as the first time.
     idempotent: bool = False
     #: Knows it too, but sees to it by itself.
     takes_key: bool = False
     #: Whether its answers may be kept in Redis for a repeated request. One that holds a secret may not.
     remembered: bool = True
-    #: Of a raw operation: the body as the document describes it, by media type.
+    #: Of a body without a form: how the document describes it, by media type.
     body_types: Mapping[str, Schema] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.api.calls import Answer
+from gateway.api.idempotency import HEADER
 from gateway.transports import refusals
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class Dialect:
     """Ours: problems (RFC 9457), and whatever we don't know in a request is a mistake (docs/http.md)."""
 
     #: The header that names a write, so that it is done once.
-    key_header: str = "Idempotency-Key"
+    key_header: str = HEADER
     #: Whether a body's `Content-Type` must be that of JSON.
     needs_media_type: bool = True
 

@@ -400,6 +400,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
 
 
 async def send_answer(send: Send, method: str, answer: Answer) -> None:
+    """Send it, with the headers that every answer has; to `HEAD` without its body."""
     headers: list[Header] = [*answer.headers]
     names = {name for name, _ in headers}
     if answer.status != 204:

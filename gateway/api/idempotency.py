@@ -40,7 +40,7 @@ WORKING_MILLISECONDS: Final = 5_000
 _MAX_KEPT_BYTES: Final = 64 * 1024
 
 
-def key_of(headers: Mapping[str, str], header: str = HEADER) -> str | None:
+def key_of(headers: Mapping[str, str], header: str) -> str | None:
     """
     The key of a request, from the header with this name.
 

@@ -16,8 +16,7 @@ from gateway.codec import encode_json, raw_json
 from gateway.cursors import Cursor
 from gateway.errors import NotFound, OutOfTurn, TooLarge, TooManyStreams, UnsupportedMedia
 from gateway.feeds import MAX_ID_LENGTH, FeedId, check_stream
-from gateway.store.appending import MAX_WRITER_LENGTH
-from gateway.store.redis_keys import stream_state_key
+from gateway.store.appending import MAX_WRITER_LENGTH, ends_command, read_ends
 from gateway.transports.requests import Wish
 from gateway.transports.sse import EventsResponse
 from gateway.transports.streams import resolved
@@ -65,14 +64,13 @@ def _answer(writing: Writing, writer: str) -> Answer:
 
 def _numbering(call: Call) -> tuple[str, int]:
     """Whose chunks these are, and the number of the first. An `Idempotency-Key` is a writer who writes once."""
-    key = idempotency.key_of(call.headers)
     writer, first = call.query.get("writer"), call.query.get("first")
-    if key is not None and writer is not None:
+    if call.key is not None and writer is not None:
         raise wrong("writer", "says what the Idempotency-Key says; send one of the two")
     if first is not None and writer is None:
         raise wrong("first", "is the number of a writer's chunk; name the writer, too")
-    if key is not None:
-        return idempotency.letters_of(call.environment, "writer", call.path["id"], call.path["key"], key), 0
+    if call.key is not None:
+        return idempotency.letters_of(call.environment, "writer", call.path["id"], call.path["key"], call.key), 0
     return writer or "", first or 0
 
 
@@ -157,11 +155,12 @@ async def _page(call: Call, cursor: Cursor | None) -> Answer:
 
 async def _probe(call: Call) -> Answer:
     run, key, writer = call.path["id"], call.path["key"], call.query.get("writer", "")
-    state = stream_state_key(call.environment, run, key)
-    following, of_writer = await call.services.writer.ask(("HMGET", state, "next", f"writer:{writer}"))
-    headers = [("runcast-next-index", (following or b"0").decode())]
+    next_index, writer_next = read_ends(
+        await call.services.writer.ask(ends_command(call.environment, run, key, writer))
+    )
+    headers = [("runcast-next-index", str(next_index))]
     if writer:
-        headers.append(("runcast-writer-next", (of_writer or b"0").decode()))
+        headers.append(("runcast-writer-next", str(writer_next)))
     return Answer(200, b"", tuple(headers))
 
 
@@ -180,7 +179,6 @@ _APPEND: Final = Operation(
     path=(RUN_PATH, _KEY_PATH),
     query=(_WRITER, _FIRST),
     takes_key=True,
-    raw=True,
     body_types={"application/json": _CHUNKS.schema, LINES_TYPE: {"type": "string"}},
     replies=(
         Reply(
@@ -221,7 +219,6 @@ _READ: Final = Operation(
         Parameter(name="from", form=Text(choices=("start", "now")), description="Without a cursor: where to begin."),
         Parameter(name="limit", form=Number(least=1, most=_MOST_ON_A_PAGE), description="Of a page: the most chunks."),
     ),
-    raw=True,
     replies=(
         Reply(
             status=200,

@@ -34,7 +34,10 @@ def doctor(
         typer.Option(metavar="ORIGIN", help="With URL: are pages of https://app.example.com let in? Repeatable."),
     ] = None,
     idle: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="With URL: keep streams open so long, 90s or 5m [one heartbeat].")
+        str | None,
+        typer.Option(
+            metavar="SPAN", help="With URL: keep streams and polls open so long, 90s or 5m [while a gateway is silent]."
+        ),
     ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="With URL: publish a test run here, and see it come there.")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
-from gateway.doctor.findings import Finding, error, note
+from gateway.doctor.findings import Finding, Severity, error, note
 from gateway.doctor.gateway_checks import Unreachable, check_gateway
 from gateway.doctor.http import PATIENCE_SECONDS, Target
 from gateway.doctor.origin_checks import check_origin
 from gateway.doctor.place import check_place
+from gateway.doctor.poll_checks import check_polls
 from gateway.doctor.probes import Probe, find_probe
 from gateway.doctor.redis_access import check_access
 from gateway.doctor.redis_checks import OLDEST, check_facts, parse_version
@@ -123,12 +124,16 @@ async def examine_gateway(url: str, place: Place, wishes: Wishes, tell: Callable
 async def _examine_streams(
     target: Target, probe: Probe, place: Place, wishes: Wishes, tell: Callable[[list[Finding]], None]
 ) -> None:
-    """Both are held open at the same time."""
-    (found, seen), of_socket = await asyncio.gather(
+    """All are held open at the same time."""
+    (found, seen), of_socket, of_polls = await asyncio.gather(
         check_stream(target, probe.query, probe.token, idle=wishes.idle, patience=wishes.patience),
         check_socket(target, probe.token, idle=wishes.idle, patience=wishes.patience),
+        _examine_polls(target, probe, wishes),
     )
-    tell(list(dict.fromkeys([*found, *of_socket])))  # both may say the same of the token
+    found = list(dict.fromkeys([*found, *of_socket]))  # both may say the same of the token
+    wrong = {finding.check for finding in found if finding.severity is Severity.ERROR}
+    # What cuts silent streams, or refuses the token, does so to polls, too.
+    tell([*found, *([] if wrong & {"gateway.idle", "gateway.token"} else of_polls)])
     if place.redis_url is None:
         return
     if seen.cursor:
@@ -136,3 +141,9 @@ async def _examine_streams(
             tell(await asyncio.to_thread(compare_histories, client, probe.environment, seen.cursor))
     if wishes.publish:
         tell(await check_publishing(target, probe, place.redis_url, patience=wishes.patience))
+
+
+async def _examine_polls(target: Target, probe: Probe, wishes: Wishes) -> list[Finding]:
+    if probe.tag is None:
+        return []
+    return await check_polls(target, probe.tag, probe.token, idle=wishes.idle, patience=wishes.patience)

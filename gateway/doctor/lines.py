@@ -26,6 +26,15 @@ IDLE: Final = (
     "AWS ALB:    idle_timeout.timeout_seconds=3600",
     "otherwise:  RUNCAST_HEARTBEAT=5   # of the gateway: then nothing is idle for longer",
 )
+POLLS: Final = (
+    "nginx:      proxy_read_timeout 60s;",
+    "HAProxy:    timeout server 60s",
+    "AWS ALB:    idle_timeout.timeout_seconds=60",
+)
+ROUTES: Final = (
+    "nginx:      location / { proxy_pass http://127.0.0.1:8787; }   # all paths: /v1/, and also /realtime/ and /api/",
+    "Caddy:      reverse_proxy 127.0.0.1:8787   # without a path before the address",
+)
 LONG_HEADERS: Final = (
     "nginx:      large_client_header_buffers 4 32k;",
     "HAProxy:    tune.bufsize 32768",

@@ -32,6 +32,8 @@ class Probe:
     query: str
     #: The run of that feed, which nobody else has; None when the token opens something else.
     run: str | None
+    #: A tag whose runs it opens; None when it opens none.
+    tag: str | None
 
 
 def find_probe(environ: Mapping[str, str], of_file: Keyring | None = None) -> Probe | Finding:
@@ -55,8 +57,8 @@ def find_probe(environ: Mapping[str, str], of_file: Keyring | None = None) -> Pr
         return note("gateway.token", "there is neither a token nor a secret key here", why, "RUNCAST_TOKEN=…")
     except AuthError as wrong:
         return error("gateway.token", str(wrong), "no token can be minted here", "RUNCAST_SECRET_KEY=…")
-    token = mint({"read": {"runs": run}}, keys, expires=_LIFETIME)
-    return Probe(token, keys.environment, urlencode({"run": run}), run)
+    token = mint({"read": {"runs": run, "tags": run}}, keys, expires=_LIFETIME)
+    return Probe(token, keys.environment, urlencode({"run": run}), run, tag=run)
 
 
 def _given(token: str, run: str) -> Probe | Finding:
@@ -72,7 +74,8 @@ def _given(token: str, run: str) -> Probe | Finding:
     pair = next((feed for feed in feeds if feed is not None), None)
     if pair is None:
         return error("gateway.token", "RUNCAST_TOKEN allows to see no feed", why, line)
-    return Probe(token, claims.subject, urlencode([pair]), pair[1] if pair == ("run", run) else None)
+    tag = next((name for scope in claims.grant.scopes if (name := _tag(scope, run)) is not None), None)
+    return Probe(token, claims.subject, urlencode([pair]), pair[1] if pair == ("run", run) else None, tag)
 
 
 def _feed(scope: Scope, run: str) -> tuple[str, str] | None:
@@ -85,3 +88,12 @@ def _feed(scope: Scope, run: str) -> tuple[str, str] | None:
         return None
     name = {"runs": "run", "all": "run", "tags": "tags", "tasks": "task", "batch": "batch"}.get(scope.type)
     return None if name is None else (name, scope.id if scope.id and scope.type != "all" else run)
+
+
+def _tag(scope: Scope, tag: str) -> str | None:
+    """A tag that *scope* opens, if it opens one."""
+    if scope.has_empty_part:
+        return None
+    if scope.type is None:
+        return tag if str(scope) == "admin" else None
+    return scope.id or tag if scope.action in ("read", "*") and scope.type == "tags" else None

@@ -134,7 +134,7 @@ async def read_problem(answer: Answer, patience: float) -> tuple[str, str]:
         return "", ""
     if not isinstance(body, dict):
         return "", ""
-    return str(body.get("code") or ""), str(body.get("detail") or "")
+    return str(body.get("code") or ""), str(body.get("detail") or body.get("error") or "")
 
 
 async def _follow(answer: Answer, idle: float | None, patience: float, seen: Seen) -> list[Finding]:

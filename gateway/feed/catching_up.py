@@ -135,9 +135,9 @@ class _Wave:
 
     def _start(self, follower: Follower, place: Place) -> None:
         """Decide whether a follower's cursor still holds; if not, it gets everything anew, and is told so."""
-        cursor = Cursor(follower.epoch, follower.at)
+        cursor = Cursor(follower.epoch, follower.at, follower.partial)
         if follower.replaces or not place.history.keeps(cursor) or cursor.sequence < place.start:
-            follower.replaces = True
+            follower.replaces, follower.partial = True, False
             follower.at = follower.base = place.start
             follower.ended = 0  # what it was told of an end may never have happened
         elif follower.base is None:
@@ -196,6 +196,7 @@ class _Wave:
             read.spelled[key] = self._spell(read, *key)
         # First its place, then the write: if that fills its sink it falls behind, with this page in it.
         follower.at, follower.replaces = max(follower.at, read.page.end), False
+        follower.partial = not read.page.complete
         if end is not None:
             follower.ended = end.ends or 0
         if read.spelled[key]:  # an empty chunk would end a response

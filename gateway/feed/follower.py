@@ -78,7 +78,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Signal, Phase]]] = MappingProxyType(
 class Follower:
     """What the hub keeps of a viewer for each feed it follows. Thousands exist, so it has slots and little else."""
 
-    __slots__ = ("at", "base", "connection", "ended", "epoch", "group", "phase", "replaces", "write")
+    __slots__ = ("at", "base", "connection", "ended", "epoch", "group", "partial", "phase", "replaces", "write")
 
     def __init__(self, connection: Connection, group: Group, cursor: Cursor | None) -> None:
         self.connection = connection
@@ -87,6 +87,8 @@ class Follower:
         #: It has been told everything up to this number of this epoch. While it is live its group knows better.
         self.epoch = cursor.epoch if cursor is not None else ""
         self.at = cursor.sequence if cursor is not None else 0
+        #: Whether that is in the middle of a reading (`Cursor.partial`).
+        self.partial = cursor is not None and cursor.partial
         #: Whether the next snapshot page replaces what the viewer has.
         self.replaces = cursor is None
         #: It knows each run that changed between this number and its place; older ones only if this is 0. None until

@@ -160,7 +160,7 @@ class View:
 
     def page(self, page: Page, shown: Sequence[bytes], *, replaces: bool, truncated: bool) -> list[Message]:
         """What is told of a page to who lacks *shown* of it."""
-        cursor = Cursor(page.epoch, page.end)
+        cursor = Cursor(page.epoch, page.end, partial=not page.complete)
         return [self.snapshot(shown, cursor, replaces=replaces, complete=page.complete, truncated=truncated)]
 
     def end_at(self, page: Page) -> Message | None:

@@ -57,7 +57,7 @@ class CountRequests:
     def _over(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"][:20], route_of(scope)
         self._counters.request_took(route, seconds)
-        if route.startswith(API) and _log.isEnabledFor(logging.INFO):
+        if (route.startswith(API) or _writes(method, route)) and _log.isEnabledFor(logging.INFO):
             # Never with the query, in which a token may be.
             facts = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
             _log.info("%s %s: %d", method, scope["path"][:400], status, extra=facts)
@@ -65,6 +65,11 @@ class CountRequests:
     def _count(self, scope: Scope, status: int) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
         self._counters.requests[method, route_of(scope), f"{status // 100}xx"] += 1
+
+
+def _writes(method: str, route: str) -> bool:
+    """Whether it writes to a stream as the official clients do. Their polls beside it come without end."""
+    return route.startswith("/realtime/") and method not in ("GET", "HEAD")
 
 
 def is_stream(start: Message) -> bool:

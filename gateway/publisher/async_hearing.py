@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gateway.publisher.cancelling import LOOK_SECONDS
-from gateway.publisher.ears import GUARD_SECONDS, LINGER_SECONDS, NAME, Ears
+from gateway.publisher.ears import GUARD_SECONDS, LINGER_SECONDS, NAME, Bell, Ears
 from gateway.store.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -17,31 +17,22 @@ if TYPE_CHECKING:
     from gateway.feeds import EnvironmentId
 
 
-class TaskBell:
+class TaskBell(Bell):
     """Wakes one task of the loop that rings it."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
-        self._changed = True  # what happened before there was a bell was not heard
-
-    def ring(self, *, changed: bool) -> None:
-        self._changed = self._changed or changed
-        self._rung.set()
+        self._event = asyncio.Event()
+        super().__init__(self._event)
 
     async def wait(self, seconds: float) -> bool:
         """Return whether it was rung, within so many seconds."""
         try:
             async with asyncio.timeout(seconds):
-                await self._rung.wait()
+                await self._event.wait()
         except TimeoutError:
             return False
-        self._rung.clear()
+        self._event.clear()
         return True
-
-    def has_changed(self) -> bool:
-        """Whether, since the last time this was asked, it was said that the run itself may have changed."""
-        changed, self._changed = self._changed, False
-        return changed
 
 
 class AsyncHearing:

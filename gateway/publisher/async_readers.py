@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from gateway.changes import check_chunks
 from gateway.codec import decode_foreign, encode_json
 from gateway.errors import NoMoreInput
 from gateway.publisher.cancelling import LOOK_SECONDS
 from gateway.publisher.ears import GUARD_SECONDS
 from gateway.publisher.readers import AGAIN_SECONDS, PEEK_SECONDS, Closed, too_late, why_nothing_is_sent
-from gateway.publisher.streams import check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -53,9 +53,8 @@ class AsyncReader(ABC):
             hearing = sender.hearing()
             with suppress(Closed), hearing.listening(self._place.run, self._place.stream) as bell:
                 return await self._wait(sender, hearing, bell, end)
-            await asyncio.sleep(
-                AGAIN_SECONDS
-            )  # the publisher is being closed, or Redis has moved: there will be another one
+            # The publisher is being closed, or Redis has moved: there will be another one.
+            await asyncio.sleep(AGAIN_SECONDS)
         return chunk
 
     async def _look_once(self, sender: AsyncSender) -> StoredChunk | None:
@@ -128,7 +127,7 @@ class AsyncInput(AsyncReader):
     def send(self, value: Any) -> Coroutine[Any, Any, Outcome]:
         """As `Input.send`. Wrong arguments raise at the call."""
         chunk = encode_json(value, what="an input")
-        check_sizes([chunk], self._run._limits.chunk_bytes)
+        check_chunks([chunk], self._run._limits)
         return self._send(chunk)
 
     async def _send(self, chunk: bytes) -> Outcome:

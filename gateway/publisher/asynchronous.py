@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.changes import Outcome, cancel_request
+from gateway.changes import Outcome, cancel_request, check_chunks
 from gateway.errors import Cancelled
 from gateway.publisher.ambient import Attachment
 from gateway.publisher.async_readers import AsyncInput
@@ -26,7 +26,7 @@ from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, 
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
-from gateway.publisher.streams import AsyncStream, check_sizes
+from gateway.publisher.streams import AsyncStream
 from gateway.store.inputs import input_stream
 from gateway.tracing import publishing, tracing
 
@@ -265,7 +265,7 @@ class AsyncRun(Sayings[Coroutine[Any, Any, Outcome]]):
         return f"<AsyncRun {self.id}>"
 
     def _append(self, stream: str, chunks: list[bytes]) -> Coroutine[Any, Any, Outcome]:
-        check_sizes(chunks, self._limits.chunk_bytes)
+        check_chunks(chunks, self._limits)
         return self._append_checked(stream, chunks)
 
     async def _append_checked(self, stream: str, chunks: list[bytes]) -> Outcome:

@@ -24,8 +24,16 @@ LINGER_SECONDS: Final = 10.0
 NAME: Final = "runcast-publisher-subscription"
 
 
-class Bell(Protocol):
-    """Wakes one who waits. May be rung by any thread."""
+class _Event(Protocol):
+    def set(self) -> None: ...
+
+
+class Bell:
+    """Wakes one who waits, by an event of whatever it waits in."""
+
+    def __init__(self, rung: _Event) -> None:
+        self._rung = rung
+        self._changed = True  # what happened before there was a bell was not heard
 
     def ring(self, *, changed: bool) -> None:
         """
@@ -34,6 +42,13 @@ class Bell(Protocol):
         Args:
             changed: It may concern the run itself, not only the stream.
         """
+        self._changed = self._changed or changed
+        self._rung.set()
+
+    def has_changed(self) -> bool:
+        """Whether, since the last time this was asked, it was said that the run itself may have changed."""
+        changed, self._changed = self._changed, False
+        return changed
 
 
 class Hears(Protocol):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from gateway.publisher.cancelling import LOOK_SECONDS
-from gateway.publisher.ears import GUARD_SECONDS, LINGER_SECONDS, NAME, Ears
+from gateway.publisher.ears import GUARD_SECONDS, LINGER_SECONDS, NAME, Bell, Ears
 from gateway.store.blocking_subscription import BlockingSubscription
 
 if TYPE_CHECKING:
@@ -25,27 +25,18 @@ THREAD_NAME: Final = "runcast publisher subscription"
 _JOIN_SECONDS: Final = 0.5
 
 
-class ThreadBell:
-    """Wakes one thread."""
+class ThreadBell(Bell):
+    """Wakes one thread; rung by any."""
 
     def __init__(self) -> None:
-        self._rung = threading.Event()
-        self._changed = True  # what happened before there was a bell was not heard
-
-    def ring(self, *, changed: bool) -> None:
-        self._changed = self._changed or changed
-        self._rung.set()
+        self._event = threading.Event()
+        super().__init__(self._event)
 
     def wait(self, seconds: float) -> bool:
         """Return whether it was rung, within so many seconds."""
-        rung = self._rung.wait(seconds)
-        self._rung.clear()
+        rung = self._event.wait(seconds)
+        self._event.clear()
         return rung
-
-    def has_changed(self) -> bool:
-        """Whether, since the last time this was asked, it was said that the run itself may have changed."""
-        changed, self._changed = self._changed, False
-        return changed
 
 
 class Hearing:

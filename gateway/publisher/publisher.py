@@ -12,7 +12,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.changes import Outcome, cancel_request
+from gateway.changes import Outcome, cancel_request, check_chunks
 from gateway.errors import Cancelled
 from gateway.publisher.ambient import Attachment
 from gateway.publisher.cancelling import LOOK_SECONDS
@@ -24,7 +24,7 @@ from gateway.publisher.readers import Input
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender, rehearse
 from gateway.publisher.sending import Loss
-from gateway.publisher.streams import Stream, check_sizes
+from gateway.publisher.streams import Stream
 from gateway.store.inputs import input_stream
 from gateway.tracing import publishing, tracing
 
@@ -319,7 +319,7 @@ class Run(Sayings[Outcome]):
         return self._publisher._opened().operate(self.id, operation, self._identity.attempt).outcome
 
     def _append(self, stream: str, chunks: list[bytes]) -> Outcome:
-        check_sizes(chunks, self._limits.chunk_bytes)
+        check_chunks(chunks, self._limits)
         return self._publisher._opened().append(self.id, stream, chunks).outcome
 
     def _heard(self, told: Told) -> Outcome:

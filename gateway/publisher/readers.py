@@ -70,7 +70,8 @@ class Reader(ABC):
             hearing = sender.hearing()
             with suppress(Closed), hearing.listening(self._place.run, self._place.stream) as bell:
                 return self._wait(sender, hearing, bell, end)
-            time.sleep(AGAIN_SECONDS)  # the publisher is being closed, or Redis has moved: there will be another one
+            # The publisher is being closed, or Redis has moved: there will be another one.
+            time.sleep(AGAIN_SECONDS)
         return chunk
 
     def _look_once(self, sender: Sender) -> StoredChunk | None:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gateway.changes import Outcome
 from gateway.codec import encode_json
-from gateway.errors import BadChange, TooLarge
+from gateway.errors import BadChange
 from gateway.feeds import check_stream
+from gateway.publisher.async_readers import AsyncStreamReader
 from gateway.publisher.places import Place
+from gateway.publisher.readers import StreamReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from gateway.publisher.async_readers import AsyncStreamReader
     from gateway.publisher.asynchronous import AsyncRun
     from gateway.publisher.publisher import Run
-    from gateway.publisher.readers import StreamReader
 
 Said = TypeVar("Said", covariant=True)
 Value = TypeVar("Value")
@@ -50,16 +50,6 @@ class StreamSayings(ABC, Generic[Said]):
             BadChange: When *level* is none of debug, info, warning, error, critical; or a field has no JSON form.
         """
         return self._append(LOG, [log_line(message, level, fields)])
-
-
-def check_sizes(chunks: Iterable[bytes], limit: int) -> None:
-    """
-    Raises:
-        TooLarge: For a chunk with more bytes than *limit*.
-    """
-    for chunk in chunks:
-        if len(chunk) > limit:
-            raise TooLarge("a chunk", size=len(chunk), limit=limit)
 
 
 class StreamWriting(Generic[Said]):
@@ -127,8 +117,6 @@ class Stream(StreamWriting[Outcome]):
         Raises:
             BadCursor: When *after* is none.
         """
-        from gateway.publisher.readers import StreamReader
-
         return StreamReader(self._run, Place(self._run.id, self.key, after=after, start=start), timeout)
 
 
@@ -161,8 +149,6 @@ class AsyncStream(StreamWriting[Coroutine[Any, Any, Outcome]]):
 
     def read(self, *, start: int = 0, after: str | None = None, timeout: float | None = None) -> AsyncStreamReader:
         """As `Stream.read`, for `async for`."""
-        from gateway.publisher.async_readers import AsyncStreamReader
-
         return AsyncStreamReader(self._run, Place(self._run.id, self.key, after=after, start=start), timeout)
 
 

@@ -33,6 +33,8 @@ _handshakes_log.setLevel(logging.WARNING)
 
 #: How long a connection may take to say what it wants.
 REQUEST_SECONDS: Final = 10.0
+#: A client that takes nothing of what waits to be sent to it is let go after so long.
+STUCK_SECONDS: Final = 60.0
 #: The longest request line with headers: a hundred feeds in a query, and a token, fit in.
 REQUEST_BYTES: Final = 128 * 1024
 #: The longest path with query that uvicorn's parser reads.
@@ -55,7 +57,11 @@ class HttpProtocol(HttpToolsProtocol):
     _desk: FrontDesk | None = None
     #: The visit that its app's desk has taken and not yet answered.
     _visit: DeskVisit | None = None
+    #: What the app answers now. With pipelining it is not the newest, which uvicorn knows.
+    _running: RequestResponseCycle | None = None
     _request_timer: asyncio.TimerHandle | None = None
+    #: Runs while something waits to be sent that should have been taken.
+    _stuck_timer: asyncio.TimerHandle | None = None
     #: Bytes of the request line and headers that are being read; None when there are none.
     _request_bytes: int | None = None
     _segment = b""
@@ -108,6 +114,37 @@ class HttpProtocol(HttpToolsProtocol):
             self._request_timer.cancel()
             self._request_timer = None
 
+    # Whoever does not take his answers: the app's task that writes them, and his place, must not be kept for ever.
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_unsent()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch_no_more()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_unsent()  # the transport closes only when all is sent
+
+    def _watch_unsent(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and self._stuck_timer is None:
+            self._stuck_timer = self.loop.call_later(STUCK_SECONDS, self._look_whether_stuck, unsent)
+
+    def _look_whether_stuck(self, unsent_before: int) -> None:
+        self._stuck_timer = None
+        if self.transport.get_write_buffer_size() < unsent_before:
+            self._watch_unsent()  # slow, but it takes something
+        else:
+            self.transport.abort()
+
+    def _watch_no_more(self) -> None:
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+            self._stuck_timer = None
+
     def send_400_response(self, msg: str) -> None:
         if len(self.url) > _URL_BYTES:
             self.transport.write(_URL_TOO_LONG)
@@ -138,7 +175,12 @@ class HttpProtocol(HttpToolsProtocol):
         cast("Any", cycle.scope)["extensions"] = {HANDOVER: partial(self._hand_over, cycle)}
         cycle.on_response = partial(self._answered, cycle)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _answered(self, cycle: RequestResponseCycle) -> None:
+        self._running = None
         # What is left holds each other through the extension: let it go now, not when the garbage collector comes.
         cast("Any", cycle.scope)["extensions"] = {}
         self.on_response_complete()
@@ -220,12 +262,18 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # two would write to one socket
             return
+        self._watch_no_more()
         super().handle_websocket_upgrade()
         if rest and not self.transport.is_closing():
             cast("WebSocketProtocol", self.transport.get_protocol()).data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_came()
+        self._watch_no_more()
+        running, self._running = self._running, None
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
         if self._visit is not None:
             self._visit.disconnected = True
@@ -234,8 +282,10 @@ class HttpProtocol(HttpToolsProtocol):
     def _hand_over(self, cycle: RequestResponseCycle, peer: Peer, limits: SocketLimits) -> None:
         """The response has begun; from now on its body is written by the peer, and we are no longer needed."""
         cycle.response_complete = True  # for the app's task, which returns now
+        self._running = None
         self._unset_keepalive_if_required()
         self._request_came()
+        self._watch_no_more()
         self.pipeline.clear()  # what was asked behind an endless response is never answered
         self.flow.resume_reading()
         self.connections.discard(self)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.store.redis_keys import (
     history_key,
+    once_key,
     prefix,
     run_key,
     script,
@@ -20,6 +21,7 @@ from gateway.store.redis_keys import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.feeds import EnvironmentId
     from gateway.store.writing import ChangeWriter, Command
 
 SCRIPT: Final = "append_chunks"
@@ -111,3 +113,19 @@ def read_append(reply: Any) -> Appended:
         part.decode() if isinstance(part, bytes) else str(part) for part in reply
     )
     return Appended(AppendOutcome(outcome), epoch, int(sequence), int(index), int(expected), announced == "1")
+
+
+def ends_command(environment: EnvironmentId, run: str, stream: str, writer: str) -> Command:
+    """Asks where a stream and one of its writers are, for `read_ends`; "" for no writer."""
+    return ("HMGET", stream_state_key(environment, run, stream), "next", f"writer:{writer}")
+
+
+def read_ends(reply: Any) -> tuple[int, int]:
+    """The index that the stream's next chunk will have, and the number of the writer's next; 0 when there is none."""
+    index, number = reply
+    return int(index or 0), int(number or 0)
+
+
+def has_written_command(environment: EnvironmentId, writer: str) -> Command:
+    """Asks whether one who writes once has written, as far as that is known: 1 or 0."""
+    return ("EXISTS", once_key(environment, writer))

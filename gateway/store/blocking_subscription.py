@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 from redis.asyncio.connection import UnixDomainSocketConnection, parse_url
 
-from gateway.store.subscription import greeting, tls_of
+from gateway.store.subscription import greeting, packed, tls_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ class BlockingSubscription:
 
     def _greet(self, connection: socket.socket) -> None:
         commands = [*greeting(self._options, self._name), (b"PING",)]
-        connection.sendall(b"".join(hiredis.pack_command(cast("Any", words)) for words in commands))
+        connection.sendall(b"".join(map(packed, commands)))
         reader, deadline = hiredis.Reader(), time.monotonic() + _TIMEOUT_SECONDS
         for _ in commands:
             while (reply := reader.gets()) is False:
@@ -159,7 +159,7 @@ class BlockingSubscription:
                 if word == b"SUBSCRIBE":
                     self._joining[channel] = self._joining.get(channel, 0) + 1
         if unsent:
-            connection.sendall(b"".join(hiredis.pack_command(cast("Any", words)) for words in unsent))
+            connection.sendall(b"".join(map(packed, unsent)))
 
     def _take_in(self, reader: hiredis.Reader) -> None:
         while (reply := reader.gets()) is not False:

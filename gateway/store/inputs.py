@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.feeds import MAX_ID_LENGTH, check_stream, check_task
 
-#: What the names of such streams begin with (Trigger.dev realtime protocol, section 7.1; apply_change.lua).
+#: What the names of such streams begin with (Trigger.dev realtime protocol, section 7.1; lib/inputs.lua).
 INPUT_PREFIX: Final = "$trigger.input:"
 MAX_INPUT_LENGTH: Final = MAX_ID_LENGTH - len(INPUT_PREFIX)
 

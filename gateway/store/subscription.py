@@ -158,7 +158,7 @@ class _Connection(asyncio.Protocol):
             self._loop.call_soon(self._send)
         if words[0] == b"SUBSCRIBE":
             self._joining[words[1]] = self._joining.get(words[1], 0) + 1
-        self._commands.append(hiredis.pack_command(cast("Any", words)))
+        self._commands.append(packed(words))
 
     def _send(self) -> None:
         commands, self._commands = self._commands, []
@@ -209,6 +209,12 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def packed(words: tuple[bytes, ...]) -> bytes:
+    """A command as Redis reads it."""
+    data: bytes = hiredis.pack_command(cast("Any", words))  # its types know commands of one word only
+    return data
 
 
 def greeting(options: dict[str, Any], name: str) -> list[tuple[bytes, ...]]:

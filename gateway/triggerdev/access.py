@@ -6,7 +6,7 @@ First whether there is what was asked for, then whether the caller may: a 404 is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from auth import Resource
 from gateway.codec import decode_json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.codec import Row
 
 #: The columns that say what a run is in the words of scopes.
-SCOPED: tuple[str, ...] = ("taskIdentifier", "runTags", "batchId")
+SCOPED: Final = ("taskIdentifier", "runTags", "batchId")
 
 
 def require(call: Call, action: str, what: str, resources: Iterable[Resource]) -> None:

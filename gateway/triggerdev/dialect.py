@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.api.calls import Answer, json_answer
+from gateway.api.calls import Answer
 from gateway.api.dialect import Dialect
 from gateway.triggerdev import refusals
 
@@ -28,8 +28,7 @@ class TriggerDialect(Dialect):
         return _answer(*refusals.refusal(error))
 
     def method_not_allowed(self, method: str, allowed: str) -> Answer:
-        headers = (("allow", allowed), ("x-should-retry", "false"))
-        return json_answer(405, {"error": f"only {allowed} may be done here, not {method[:20]}"}, *headers)
+        return _answer(*refusals.method_not_allowed(method, allowed))
 
     def internal_error(self) -> Answer:
         return _answer(*refusals.internal_error())

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.routing import Route
 
 from auth import Resource
-from gateway.errors import GatewayError, NotAllowed, NotFound, OverLimit
+from gateway.errors import GatewayError, NotAllowed, NotFound, OverLimit, Unavailable
 from gateway.feeds import ALL_RUNS, FeedId
 from gateway.transports.admission import bearer, headers_of
-from gateway.triggerdev.refusals import internal_error, refusal
+from gateway.triggerdev.refusals import internal_error, method_not_allowed, refusal
 from gateway.triggerdev.shape.answers import Answer, send_answer
 from gateway.triggerdev.shape.desk import ShapeDesk
 from gateway.triggerdev.shape.events import EventStream
@@ -39,14 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("runcast.shapes")
 
-#: Who finds no place waits here before being told: some clients come again a tenth of a second after a 429.
+#: Who finds no place, or no data, waits here before being told, as long as is said in the answer but not longer than
+#: this: some clients come again a tenth of a second after a 429 or a 503, whatever the answer says.
 REFUSAL_SECONDS: Final = 3.0
-_NOT_ALLOWED: Final = [
-    (b"content-type", b"application/json"),
-    (b"cache-control", b"no-store"),
-    (b"x-should-retry", b"false"),
-    (b"allow", b"GET"),
-]
 
 
 def routes(services: Services) -> list[BaseRoute]:
@@ -98,7 +93,7 @@ class FeedEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
-            await send_answer(send, (405, _NOT_ALLOWED, b'{"error":"only GET is answered here"}'))
+            await send_answer(send, method_not_allowed(scope["method"], "GET"))
             return
         begun = False
 
@@ -111,8 +106,8 @@ class FeedEndpoint:
             answer = await self._answer(scope, receive, noticed)
         except GatewayError as error:
             self._services.counters.refusals[error.code] += 1
-            if isinstance(error, OverLimit):
-                await _unless_gone(receive, REFUSAL_SECONDS)
+            if isinstance(error, OverLimit | Unavailable):
+                await _unless_gone(receive, min(error.retry_after_seconds or 0.0, REFUSAL_SECONDS))
             answer = refusal(error)
         except Exception:
             if begun:

@@ -85,7 +85,6 @@ _SEND: Final = Operation(
     allow=_may_send,
     handle=_send,
     path=(RUN_PATH, _STREAM),
-    raw=True,
     replies=(
         Reply(
             status=200,
@@ -104,7 +103,6 @@ _READ: Final = Operation(
     handle=answer_stream,
     path=(RUN_PATH, _STREAM),
     counted=False,
-    raw=True,
     replies=(Reply(status=200, description="Events.", schema={"type": "string"}, media_type="text/event-stream"),),
     errors=(NotFound,),
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.codec import Row
     from gateway.transports.viewing import Services
 
-log = logging.getLogger("runcast.api")
+_log = logging.getLogger("runcast.api")
 
 #: Of a request: what a worker collects in a second, and no more than Redis applies without holding up others.
 _MOST_OPERATIONS: Final = 20_000
@@ -109,7 +109,7 @@ async def _apply_to_relative(call: Call, run: str, operations: list[MetadataOper
         await _apply(call, run, operations)
     except (BadInput, NotFound) as error:
         call.services.counters.refusals[error.code] += 1
-        log.warning("metadata of run %s, from one of its children: %s", run, error)
+        _log.warning("metadata of run %s, from one of its children: %s", run, error)
 
 
 _READ: Final = Operation(

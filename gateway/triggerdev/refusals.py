@@ -55,6 +55,12 @@ def status_of(error: GatewayError) -> int:
     return 422 if isinstance(error, TokenUsed) else http_status(error)[0]
 
 
+def method_not_allowed(method: str, allowed: str) -> tuple[int, Headers, bytes]:
+    """As `refusal`, of a method that a path does not have; *allowed* are those that it has, as in `Allow`."""
+    headers = [_JSON, _NO_STORE, (b"x-should-retry", b"false"), (b"allow", allowed.encode())]
+    return 405, headers, encode_message({"error": f"only {allowed} may be done here, not {method[:20]}"})
+
+
 def internal_error() -> tuple[int, Headers, bytes]:
     """As `refusal`, for a mistake of ours: what it was is in the log. They try it again."""
     return 500, [_JSON, _NO_STORE], encode_message({"error": "something went wrong here; it was logged"})

@@ -40,7 +40,7 @@ async def _may_retrieve(call: Call) -> None:
 async def _retrieve(call: Call) -> Answer:
     row, hidden = call.found["row"], call.admitted.hidden or frozenset()
     above, depth = await _rows_above(call, row)
-    root = next((one for one in above if one.run == _name(row, "rootRunId")), None) or await _root(call, row)
+    root = await _root(call, row, above)
     found = [("parent", above[0] if above else None, depth - 1), ("root", root, 0)]
     relatives = {
         name: related_fields(relative, hidden, its_depth)
@@ -65,10 +65,15 @@ async def _rows_above(call: Call, row: Row) -> tuple[list[Row], int]:
     return above, len(above)
 
 
-async def _root(call: Call, row: Row) -> Row | None:
-    """The root that *row* names, when not all runs up to it are known."""
-    root = _name(row, "rootRunId")
-    return None if root in (None, row.run) else await read_row(call, str(root), COMMON, metadata=True)
+async def _root(call: Call, row: Row, above: list[Row]) -> Row | None:
+    """The root that *row* names; of a run that names its parent alone, the one where that leads."""
+    name = _name(row, "rootRunId")
+    if name == row.run:
+        return None
+    if name is None:
+        return above[-1] if above and _name(above[-1], "parentRunId") is None else None
+    known = next((one for one in above if one.run == name), None)
+    return known or await read_row(call, name, COMMON, metadata=True)
 
 
 def _name(row: Row, column: str) -> str | None:

@@ -3,7 +3,8 @@ One reader of a stream, for as long as there is something to come (Trigger.dev r
 
 For the official clients a body that ends is a stream that is over, and one that breaks is to be asked for again, after
 the last chunk that came. So it ends only when nothing more will come, or nothing came for as long as the client would
-wait; in all other cases it is cut: the client knows best where it is.
+wait; in all other cases it is cut: the client knows best where it is. Some proxies end a response cleanly that broke
+behind them, so a client of v2 is first given what it can't read, which it takes for a break, too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gateway.feed.follower import Phase
 from gateway.transports import refusals
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
 from gateway.transports.viewing import Viewer
-from gateway.triggerdev.stream_records import RECORDS, Anew
+from gateway.triggerdev.stream_records import RECORDS, UNREADABLE, Anew, Spelling
 
 if TYPE_CHECKING:
     from gateway.cursors import Cursor
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: How long a stream stays open after its run ended, and after each chunk that comes then: the last may be under way.
 GRACE_SECONDS: Final = 1.0
+#: From the last that is said to a client until its connection is broken: it goes out in between.
+_CUT_SECONDS: Final = 0.05
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -152,7 +155,11 @@ class StreamReader(Viewer):
         """Break the connection, so that the client comes back, after the last chunk that it has."""
         if self._sink is not None and not self._leaving:
             self._leaving, self._ending, self._why = True, code, reason
-            self._sink.abort()
+            if self._reading.view.spelling is Spelling.V1:
+                self._sink.abort()
+                return
+            self._sink.write(self.framing.wrap(UNREADABLE))
+            asyncio.get_running_loop().call_later(_CUT_SECONDS, self._sink.abort)
 
     def refuse(self, error: GatewayError) -> None:
         """When it comes back it is told why."""

@@ -14,8 +14,7 @@ from gateway.api.idempotency import letters_of
 from gateway.codec import decode_json
 from gateway.errors import BadChange, NotFound
 from gateway.runs import FINAL
-from gateway.store.appending import MAX_WRITER_LENGTH
-from gateway.store.redis_keys import once_key
+from gateway.store.appending import MAX_WRITER_LENGTH, has_written_command
 from gateway.triggerdev.access import read_row
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ async def append_part(call: Call, row: Row, stream: str, chunk: bytes) -> None:
         return
     writer = letters_of(call.environment, "part", row.run, stream, *part)
     if row.status in FINAL:
-        if not await call.services.writer.ask(("EXISTS", once_key(call.environment, writer))):
+        if not await call.services.writer.ask(has_written_command(call.environment, writer)):
             check_open(row)
         return
     await Writing(call, row.run, stream, writer=writer, once_ms=PART_MILLISECONDS).append([chunk])

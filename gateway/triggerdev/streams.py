@@ -18,7 +18,7 @@ from gateway.changes import change
 from gateway.codec import decode_json
 from gateway.errors import NotFound, OutOfTurn, TooManyStreams, Unavailable, UnsupportedMedia
 from gateway.feeds import MAX_ID_LENGTH, check_stream
-from gateway.store.redis_keys import stream_state_key
+from gateway.store.appending import ends_command, read_ends
 from gateway.triggerdev.dialect import TRIGGERDEV
 from gateway.triggerdev.stream_chunks import chunk_of_line, text_chunk
 from gateway.triggerdev.stream_reading import answer_stream, find_stream
@@ -86,9 +86,9 @@ async def _upload(call: Call) -> Answer:
 
 async def _probe(call: Call) -> Answer:
     target, writer = await find_target(call), writer_of(call) or SOMEBODY
-    state = stream_state_key(call.environment, target.run, call.path["key"])
-    following = await call.services.writer.ask(("HGET", state, f"writer:{writer}"))
-    return Answer(200, b"", (("x-last-chunk-index", str(int(following or 0) - 1)),))
+    command = ends_command(call.environment, target.run, call.path["key"], writer)
+    _, writer_next = read_ends(await call.services.writer.ask(command))
+    return Answer(200, b"", (("x-last-chunk-index", str(writer_next - 1)),))
 
 
 async def _append(call: Call) -> Answer:
@@ -125,7 +125,6 @@ _UPLOAD: Final = Operation(
     handle=_upload,
     path=(RUN_PATH, _TARGET, _KEY),
     counted=False,
-    raw=True,
     replies=(Reply(status=200, description="All of them are in the stream."),),
     errors=(NotFound, TooManyStreams, UnsupportedMedia),
 )
@@ -156,7 +155,6 @@ _APPEND: Final = Operation(
     handle=_append,
     path=(RUN_PATH, _TARGET, _KEY),
     counted=False,
-    raw=True,
     replies=(Reply(status=200, description="It is in the stream.", schema=_OK),),
     errors=(NotFound, TooManyStreams),
 )
@@ -169,7 +167,6 @@ _READ: Final = Operation(
     handle=answer_stream,
     path=(RUN_PATH, _KEY),
     counted=False,
-    raw=True,
     replies=(Reply(status=200, description="Events.", schema={"type": "string"}, media_type="text/event-stream"),),
     errors=(NotFound,),
 )

@@ -26,22 +26,30 @@ _TOKEN: Final = {"type": "object", "properties": {"token": {"type": "string"}}, 
 
 _COLUMNS: Final = ListOf(Text(most=100), most=100)  # those that we don't have are passed over when it is read
 _EXPIRES: Final = Field(Ends(), "When it ends: a span such as `15m`, a date with a time zone, or unix seconds.")
+_REALTIME: Final = Field(
+    Object({"skipColumns": Field(_COLUMNS, "Columns that are never sent.")}, open=True), "How feeds are shown."
+)
 _PUBLIC_TOKEN: Final = Object(
     {
         "scopes": Field(ListOf(SCOPE, least=1, most=MOST_SCOPES), "What the token allows.", required=True),
         "expirationTime": _EXPIRES,
         "oneTimeUse": Field(Flag(), "Whether it may be used once only."),
-        "realtime": Field(
-            Object({"skipColumns": Field(_COLUMNS, "Columns that are never sent.")}, open=True),
-            "How feeds are shown.",
-        ),
+        "realtime": _REALTIME,
     },
     open=True,
 )
 _JWT: Final = Object(
     {
         "claims": Field(
-            Object({"scopes": Field(ListOf(SCOPE, most=MOST_SCOPES), "What the token allows.")}, open=True),
+            Object(
+                {
+                    "scopes": Field(ListOf(SCOPE, most=MOST_SCOPES), "What the token allows."),
+                    # Passed over, these would make a token that allows more than was asked for.
+                    "otu": Field(Flag(), "Whether it may be used once only."),
+                    "realtime": _REALTIME,
+                },
+                open=True,
+            ),
             "What the token says.",
         ),
         "expirationTime": _EXPIRES,
@@ -69,9 +77,15 @@ async def _mint(call: Call) -> Answer:
 
 async def _mint_jwt(call: Call) -> Answer:
     said = call.body or {}
-    scopes = said.get("claims", {}).get("scopes", [])
-    expires = said.get("expirationTime", _DEFAULT_OF_JWT)
-    return json_answer(200, {"token": mint_token(call, scopes, expires=expires).token})
+    claims = said.get("claims", {})
+    minted = mint_token(
+        call,
+        claims.get("scopes", []),
+        expires=said.get("expirationTime", _DEFAULT_OF_JWT),
+        one_time=claims.get("otu"),
+        skip_columns=claims.get("realtime", {}).get("skipColumns"),
+    )
+    return json_answer(200, {"token": minted.token})
 
 
 _CLAIMS: Final = Operation(

@@ -108,7 +108,7 @@ class MirroredFeed:
     def advance(self, text: str) -> None:
         """Move the cursor, never backwards. Numbers of another epoch don't compare: the newer message is right."""
         told = Cursor.parse(text)
-        if self.cursor is None or self.cursor.epoch != told.epoch or self.cursor.sequence < told.sequence:
+        if self.cursor is None or self.cursor.epoch != told.epoch or self.cursor.sequence <= told.sequence:
             self.cursor = told
 
     def has(self, text: str) -> bool:

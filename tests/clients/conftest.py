@@ -28,15 +28,6 @@ def stage_gateway(stage_redis: RedisServer, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server for this test alone, which has on disk what it said it has."""
-    directory = tmp_path / "redis"
-    directory.mkdir()
-    with running_server(directory, binaries()["valkey"]) as server:
-        yield server
-
-
-@pytest.fixture
 def own_gateway(own_redis: RedisServer, tmp_path: Path) -> Iterator[GatewayProcess]:
     """A gateway for this test alone, over `own_redis`."""
     with running_gateway(tmp_path / "log", own_redis.url) as gateway:

@@ -14,10 +14,10 @@ epochs = st.text("0123456789abcdef", min_size=1, max_size=16)
 sequences = st.integers(0, 10**16 - 1)
 
 
-@given(epochs, sequences)
-def test_what_is_printed_can_be_parsed(epoch: str, sequence: int) -> None:
+@given(epochs, sequences, st.booleans())
+def test_what_is_printed_can_be_parsed(epoch: str, sequence: int, partial: bool) -> None:
     """Every cursor that we hand out comes back as it was."""
-    cursor = Cursor(epoch, sequence)
+    cursor = Cursor(epoch, sequence, partial)
 
     assert Cursor.parse(str(cursor)) == cursor
 
@@ -26,7 +26,7 @@ def test_what_is_printed_can_be_parsed(epoch: str, sequence: int) -> None:
     "text",
     [
         *("", "-", "1", "a-", "-1", "g-1", "A-1", "a-1 ", " a-1", "a-1\n", "a--1", "a-+1", "a-1-1", "a-\u0661"),
-        *("a" * 17 + "-1", "a-" + "1" * 17, "a_1", "a-1.0", "None-1", "a-1_0"),
+        *("a" * 17 + "-1", "a-" + "1" * 17, "a_1", "a-1.0", "None-1", "a-1_0", "a-1pp", "a-p", "a-1P"),
     ],
 )
 def test_nothing_else_is_a_cursor(text: str) -> None:
@@ -54,6 +54,15 @@ def test_the_cursor_of_a_history_is_its_newest_place() -> None:
 
     assert history.cursor == Cursor("b", 20)
     assert history.keeps(history.cursor)
+
+
+def test_a_place_in_the_middle_of_a_reading_is_kept_in_its_own_epoch_alone() -> None:
+    """What stood beyond it, and would have been read next, may stand before it after an epoch change."""
+    history = History("b", 20, (("a", 10),))
+
+    assert history.keeps(Cursor("b", 5, partial=True))
+    assert history.keeps(Cursor("a", 5))
+    assert not history.keeps(Cursor("a", 5, partial=True))
 
 
 def test_a_cursor_beyond_the_newest_change_is_not_kept() -> None:

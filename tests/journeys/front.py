@@ -69,7 +69,7 @@ def caddy_binary() -> str:
 
 def nginx_sample(directory: Path, port: int, gateways: Sequence[int], idle_seconds: int = IDLE_SECONDS) -> Path:
     """deploy/nginx.conf, changed only where its head says so."""
-    upstream = " ".join(f"server 127.0.0.1:{gateway} max_fails=1 fail_timeout=1s;" for gateway in gateways)
+    upstream = " ".join(f"server 127.0.0.1:{gateway} max_fails=0;" for gateway in gateways)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     changes = {
         r"server 127\.0\.0\.1:8787 .* # <-\n.*server 127\.0\.0\.1:8788 .* # <-": upstream,
@@ -114,6 +114,7 @@ def running_caddy(directory: Path, *gateways: int, idle_seconds: int = IDLE_SECO
         "SITE_ADDRESS": f"http://127.0.0.1:{port}",
         "UPSTREAMS": " ".join(f"127.0.0.1:{gateway}" for gateway in gateways),
         "CADDY_ADMIN": f"127.0.0.1:{free_port()}",
+        "GRACE_PERIOD": f"{SHUTDOWN_SECONDS}s",
         "HOME": str(directory),
     }
     options = ["--config", str(DEPLOY / "Caddyfile"), "--adapter", "caddyfile"]

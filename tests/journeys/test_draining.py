@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.journeys.crowd import Crowd
-from tests.journeys.gateway_process import GatewayProcess, running_gateway, token
+from tests.journeys.gateway_process import SECRET, GatewayProcess, running_gateway, token
 from tests.journeys.in_process import until
 from tests.journeys.plenty import reluctant, tell_tick
 from tests.journeys.viewers import VIEWERS, watching
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 CROWD = 5000
+#: Of one token there may be 1000.
+POLLS = 900
 DRAIN_SECONDS = 5.0
 #: Of all viewers, in any tenth of the time in which they are told; a perfect spread has 0.1 in each.
 MOST_IN_A_TENTH = 0.25
@@ -57,6 +59,52 @@ async def test_a_crowd_is_sent_away_one_by_one(own_redis: RedisServer, jobs: Job
     assert len(marked) > CROWD / 10
     assert not [m for m in crowd.members if m.marked_at is None and m.told_at is not None and m.told_at > max(marked)]
     assert not re.search(r"WARNING|ERROR|CRITICAL|Task|Exception", log.read_text()[said_before:])
+
+
+async def test_polls_that_are_held_are_answered_one_by_one(own_redis: RedisServer, jobs: Jobs, tmp_path: Path) -> None:
+    """
+    Those of the Trigger.dev clients, which come back at once: so their number says what the next gateway has to bear.
+
+    Each has its answer, and none the hope that this connection takes another request.
+    """
+    jobs.create("run_1")
+    with running_gateway(tmp_path / "log", own_redis.url, RUNCAST_DRAIN=f"{DRAIN_SECONDS:g}s") as gateway:
+        peers = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(POLLS)]
+        path = b"/realtime/v1/runs/run_1"
+        begun = await ask(*peers[0], path + b"?offset=-1")
+        handle, offset = (re.search(rb"electric-%b: (\S+)" % name, begun) for name in (b"handle", b"offset"))
+        assert handle
+        assert offset
+        query = b"?cursor=1&handle=%b&live=true&offset=%b" % (handle[1], offset[1])
+        polls = [asyncio.create_task(ask(reader, writer, path + query)) for reader, writer in peers]
+        await until(lambda: all(writer.transport.get_write_buffer_size() == 0 for _, writer in peers), "all are sent")
+        peers.append(await asyncio.open_connection("127.0.0.1", gateway.port))
+        await ask(*peers[-1], b"/livez")  # behind all of them
+        answered: list[float] = []
+        for poll in polls:
+            poll.add_done_callback(lambda _: answered.append(time.monotonic()))
+        asked_at = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        assert await gateway.ended() == 0
+        assert time.monotonic() - asked_at < DRAIN_SECONDS
+        for answer in await asyncio.gather(*polls):
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"connection: close\r\n" in answer.lower()
+            assert answer.endswith(b'[{"headers":{"control":"up-to-date"}}]')
+        assert len(answered) == POLLS
+        assert_spread(sorted(answered))
+        for _, writer in peers:
+            writer.close()
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: bytes) -> bytes:
+    """Ask, and return the whole answer."""
+    head = b"GET %b HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer %b\r\n\r\n"
+    writer.write(head % (path, SECRET.encode()))
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: ([0-9]+)", answer.lower())
+    assert length
+    return answer + await reader.readexactly(int(length[1]))
 
 
 def assert_spread(times: list[float]) -> None:

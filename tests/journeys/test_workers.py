@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from auth import EnvironmentKeys, generate_secret_key, mint
 from tests.journeys.crowd import Crowd
-from tests.journeys.gateway_process import ENVIRONMENT, GatewayProcess, running_gateway, token
+from tests.journeys.gateway_process import ENVIRONMENT, SECRET, GatewayProcess, running_gateway, token
 from tests.journeys.in_process import until
 from tests.journeys.test_serve import workers_with_viewers
 from tests.journeys.viewers import EventsViewer, Viewer, WebSocketViewer
@@ -76,6 +79,45 @@ async def test_all_take_other_keys(own_redis: RedisServer, jobs: Jobs, tmp_path:
             for viewer in viewers + late:
                 await viewer.model.until_status("run_1", "COMPLETED")
                 assert viewer.connections == 1
+
+
+async def test_any_of_them_goes_on_with_a_feed_of_another(own_redis: RedisServer, jobs: Jobs, tmp_path: Path) -> None:
+    """
+    Polls of the Trigger.dev clients land on either: what one has given out the other takes, also when the token has
+    ended meanwhile, and a revocation ends all of it.
+    """
+    jobs.create("run_1")
+    settings = {"RUNCAST_WORKERS": "2", "RUNCAST_DRAIN": "1s"}
+    with running_gateway(tmp_path / "log", own_redis.url, **settings) as gateway:
+        await until_both_serve(gateway)
+        feed, ends = f"{gateway.url}/realtime/v1/runs/run_1", time.time() + 1.5
+        credential = {"Authorization": f"Bearer {token(jti='feed', expires=ends)}"}
+        async with AsyncExitStack() as here:
+            # Each keeps its own connection, and so stays with one of the processes.
+            clients: list[httpx2.AsyncClient] = []
+            while len(clients) < 4 or len(workers_with_viewers(gateway)) < 2:
+                clients.append(await here.enter_async_context(httpx2.AsyncClient(trust_env=False)))
+                await clients[-1].get(f"{gateway.url}/livez")
+            begun = await clients[0].get(feed, params={"offset": "-1"}, headers=credential)
+            place = {"handle": begun.headers["electric-handle"], "offset": begun.headers["electric-offset"]}
+            for turn, client in enumerate(clients * 3):
+                if turn == len(clients):
+                    await asyncio.sleep(max(0.0, ends - time.time()))
+                jobs.say("run_1", set={"turn": turn})
+                params = {"cursor": str(turn), "live": "true", **place}
+                told = await client.get(feed, params=params, headers=credential, timeout=10)
+                assert told.status_code == 200
+                assert [json.loads(message["value"]["metadata"]) for message in told.json()[:-1]] == [{"turn": turn}]
+                assert told.headers["electric-handle"] == place["handle"]
+                place["offset"] = told.headers["electric-offset"]
+            assert (await clients[1].get(feed, params={"offset": "-1"}, headers=credential)).status_code == 401
+
+            params = {"cursor": "0", "live": "true", **place}
+            held = [asyncio.create_task(client.get(feed, params=params, headers=credential)) for client in clients[1:]]
+            await until(lambda: all(not poll.done() for poll in held), "polls that are held")
+            secret = {"Authorization": f"Bearer {SECRET}"}
+            await clients[0].post(f"{gateway.url}/v1/tokens/revoke", json={"jti": "feed"}, headers=secret)
+            assert [(await poll).status_code for poll in held] == [401] * len(held)
 
 
 async def come(watching: AsyncExitStack, gateway: GatewayProcess, credential: str, number: int) -> Viewer:

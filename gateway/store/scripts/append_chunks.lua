@@ -1,6 +1,7 @@
 -- Puts chunks at the end of a run's stream, and tells who follows it.
 -- include lib/history.lua
 -- include lib/retention.lua
+-- include lib/inputs.lua
 --
 -- KEYS  1 history of the environment   2 row of the run   3 the stream   4 its state
 -- ARGV  prefix, publish command, run, key of the stream, lifetime of an unfinished run (ms), longest lifetime of a stream (ms),
@@ -41,8 +42,7 @@ local function answer(outcome)
 end
 
 if not row[1] then return answer('missing') end
--- What is sent into a run (inputs.py) counts by itself: whoever may send must not keep the job from writing.
-local function is_input(name) return string.sub(name, 1, 15) == '$trigger.input:' end
+-- What is sent into a run counts by itself: whoever may send must not keep the job from writing.
 local function of_its_kind()
   local count = 0
   for name in string.gmatch(row[2] or '', '[^,]+') do

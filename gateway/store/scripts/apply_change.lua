@@ -3,6 +3,7 @@
 -- include lib/retention.lua
 -- include lib/statuses.lua
 -- include lib/deadlines.lua
+-- include lib/inputs.lua
 --
 -- KEYS  1 history of the environment   2 row of the run   3 its metadata
 -- ARGV  the fields of `named`, in that order; then lists, each led by its length:
@@ -215,8 +216,6 @@ end
 
 if named.stream ~= '' and not string.find(',' .. (row._streams or '') .. ',', ',' .. named.stream .. ',', 1, true) then
   own._streams = (row._streams and row._streams ~= '') and (row._streams .. ',' .. named.stream) or named.stream
-  -- What is sent into the run (inputs.py) is kept with it, and is not for viewers.
-  local function is_input(stream) return string.sub(stream, 1, 15) == '$trigger.input:' end
   if not is_input(named.stream) then
     local shown = {}
     for stream in string.gmatch(own._streams, '[^,]+') do

@@ -4,9 +4,10 @@
 -- KEYS  1 history of the environment   2 row of the run   3 the stream   4 its state
 -- ARGV  lifetime of the history (ms), epoch ('' for any), after, most chunks, most bytes
 -- Returns {epoch, end, complete, chunks, status, attempt, first, next, trimmed}: every chunk numbered above `after` and up to `end` is in
--- `chunks`, each {number, index, JSON, when it came (ms; 0 when that was not kept)}. `complete` and `end` are as in read_page.lua. `status` (raw) and `attempt` are those of the
--- run, '' when there is none; `first` is the index at which the stream begins, later than 0 when it was trimmed, `next` the
--- index that the next chunk will have, `trimmed` the number of the last chunk that was removed.
+-- `chunks`, each {number, index, JSON, when it came (ms; 0 when that was not kept)}. `complete` and `end` are as in
+-- read_page.lua. `status` (raw) and `attempt` are those of the run, '' when there is none; `first` is the index at which the
+-- stream begins, later than 0 when it was trimmed, `next` the index that the next chunk will have, `trimmed` the number of the
+-- last chunk that was removed.
 
 local epoch, after, most, most_bytes = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local MOST_STEP = 128

@@ -26,27 +26,18 @@ _schema: Final = lru_cache(maxsize=256)(schema_of)
 
 def told(handle: str, offset: int, body: bytes, hidden: frozenset[str], *, up_to_date: bool) -> Answer:
     """What a request without `live` is answered. It has no cursor, and says how values are to be read."""
-    headers = [
-        _JSON,
-        _NO_STORE,
-        (b"electric-handle", handle.encode()),
-        (b"electric-offset", b"%d_0" % offset),
-        (b"electric-schema", _schema(hidden)),
-    ]
-    if up_to_date:
-        headers.append((b"electric-up-to-date", b""))
-    return 200, headers, body
+    return _told(handle, offset, body, (b"electric-schema", _schema(hidden)), up_to_date=up_to_date)
 
 
 def told_live(handle: str, offset: int, body: bytes, cursor: str, *, up_to_date: bool = True) -> Answer:
     """What a request with `live` is answered."""
-    headers = [
-        _JSON,
-        _NO_STORE,
-        (b"electric-handle", handle.encode()),
-        (b"electric-offset", b"%d_0" % offset),
-        (b"electric-cursor", next_cursor(cursor)),
-    ]
+    return _told(handle, offset, body, (b"electric-cursor", next_cursor(cursor)), up_to_date=up_to_date)
+
+
+def _told(handle: str, offset: int, body: bytes, own: tuple[bytes, bytes], *, up_to_date: bool) -> Answer:
+    # `_1` when it is a part of an answer, after which another begins (requests.py).
+    place = [(b"electric-handle", handle.encode()), (b"electric-offset", b"%d_%d" % (offset, not up_to_date))]
+    headers = [_JSON, _NO_STORE, *place, own]
     if up_to_date:
         headers.append((b"electric-up-to-date", b""))
     return 200, headers, body

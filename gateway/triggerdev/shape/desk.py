@@ -4,8 +4,8 @@ Polls that come again: answered without a task (transports/desk.py).
 Every request says anew who asks and for what, and the endpoint (triggerdev/feeds.py) judges it. When it has let a live
 request in it leaves a pass here, by everything in the request that its judgement stood on. The next request that is the
 same but for its place is then only asked what may have changed: whether the token holds. It is answered from the
-shape's log, or held; whatever else there is to say (something must be read, the token ended, the server stops), the
-endpoint says.
+shape's log, or held; whatever else there is to say (something must be read, the token ended), the endpoint
+says it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.errors import GatewayError
 from gateway.triggerdev.shape import poll
-from gateway.triggerdev.shape.answers import live_head
+from gateway.triggerdev.shape.answers import live_head, next_cursor
 from gateway.triggerdev.shape.log import OutOfLog, body_of
 from gateway.triggerdev.shape.shape import Place
 
@@ -38,17 +38,22 @@ if TYPE_CHECKING:
 
 #: A live request as the official clients spell it: sorted by name, with nothing of its own but what a feed knows.
 _LIVE: Final = re.compile(
-    rb"((?:createdAt=[^&]*&)?)cursor=([\w.~-]*)&(?:expired_handle=[^&]*&)?handle=([\w.~-]+)&live=true&(?:log=full&)?"
-    rb"offset=([0-9]{1,18})_[0-9]{1,18}((?:&skipColumns=[^&#]*)?(?:&tags=[^&#]*)?)"
+    rb"((?:createdAt=[^&#]*&)?)cursor=([\w.~-]*)&(?:expired_handle=[^&#]*&)?handle=([\w.~-]+)&live=true&(?:log=full&)?"
+    rb"offset=([0-9]{1,18})_0((?:&skipColumns=[^&#]*)?(?:&tags=[^&#]*)?)"
 )
 #: After so long the endpoint judges anew.
 PASS_SECONDS: Final = 60.0
 MOST_PASSES: Final = 20_000
+#: The longest request that leaves one: what a client can make long (names of columns, say) must not be kept for each.
+MOST_PASS_BYTES: Final = 4096
 #: Polls that are answered in one turn of the loop; then others get theirs, and the answers leave.
 _TURN: Final = 128
 _IDLE: Final = body_of(b"")
 
-_Key = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+#: With these an answer has other headers, or there is more to the request than its query.
+_UNUSUAL: Final = frozenset([b"cookie", b"content-length", b"transfer-encoding"])
+
+_Key = tuple[bytes, bytes, bytes, bytes, bytes | None, bytes | None]
 
 
 class _Call(NamedTuple):
@@ -57,7 +62,6 @@ class _Call(NamedTuple):
     key: _Key
     cursor: bytes
     offset: int
-    origin: bytes
 
 
 def _read(path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> _Call | None:
@@ -65,20 +69,21 @@ def _read(path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> 
     match = _LIVE.fullmatch(query)
     if match is None:
         return None
-    credential = origin = b""
+    credential: bytes | None = None
+    origin: bytes | None = None  # an empty one is one, too
     for name, value in headers:
         if name == b"authorization":
-            if credential:
+            if credential is not None:
                 return None
             credential = value
         elif name == b"origin":
-            if origin:
+            if origin is not None:
                 return None
             origin = value
-        elif name == b"cookie":
-            return None  # answers to pages with cookies have other headers
+        elif name in _UNUSUAL:
+            return None
     created, cursor, handle, offset, own = match.groups()
-    return _Call((path, created, own, handle, credential, origin), cursor, int(offset), origin)
+    return _Call((path, created, own, handle, credential, origin), cursor, int(offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +116,12 @@ class ShapeDesk:
         call = _read(scope["raw_path"], scope["query_string"], scope["headers"])
         if call is None or handle is None or admitted.one_time:
             return
+        if sum(len(part) for part in call.key if part is not None) > MOST_PASS_BYTES:
+            return
         if len(self._passes) >= MOST_PASSES:
             self._passes.clear()  # cheaper than keeping an order, and no more than a judgement each
-        head = live_head(str(handle)) + await self._services.desk.lines_for(call.origin.decode("latin-1"))
+        origin = (call.key[-1] or b"").decode("latin-1")
+        head = live_head(str(handle)) + await self._services.desk.lines_for(origin)
         until = min(time.time() + PASS_SECONDS, self._services.admission.end_of(admitted))
         self._passes[call.key] = _Pass(admitted, shape, handle, head, scope["route"].template, until)
 
@@ -129,15 +137,15 @@ class ShapeDesk:
         try:
             self._services.revocations.check(found.admitted)
             told = held.look()
-            if told is None:
-                self._services.quotas.check_connection(found.admitted.environment, found.admitted.token)
         except (GatewayError, OutOfLog):
-            found.shape.forget(held.wake)
             return False
         if told is not None:
             self.answer(held, told)
-        else:
+        elif self._services.quotas.has_place(found.admitted.environment, found.admitted.token):
             self._hold(held)
+        else:
+            found.shape.forget(held.wake)
+            return False
         return True
 
     # What is held.
@@ -176,12 +184,14 @@ class ShapeDesk:
         self._woken.append(held)
 
     def _look_at_some(self) -> None:
-        for _ in range(min(len(self._woken), _TURN)):
-            held = self._woken.popleft()
-            if held in self._held:
-                self._look_at(held)
-        if self._woken:
-            asyncio.get_running_loop().call_soon(self._look_at_some)
+        try:
+            for _ in range(min(len(self._woken), _TURN)):
+                held = self._woken.popleft()
+                if held in self._held:
+                    self._look_at(held)
+        finally:  # nobody else would look at the others: a mistake with one must not hold them
+            if self._woken:
+                asyncio.get_running_loop().call_soon(self._look_at_some)
 
     def _look_at(self, held: _HeldVisit) -> None:
         try:
@@ -197,10 +207,8 @@ class ShapeDesk:
         """Tell it what happened; or that nothing did."""
         found, services = held.found, self._services
         offset, body = (held.place.offset, _IDLE) if told is None else (told.end, told.body)
-        now = int(time.time())
-        # Any text but the request's own.
-        cursor = now + 1 if held.cursor == b"%d" % now else now
-        held.visit.answer(b"%belectric-offset: %d_0\r\nelectric-cursor: %d\r\n" % (found.head, offset, cursor), body)
+        cursor = next_cursor(held.cursor.decode("ascii"))
+        held.visit.answer(b"%belectric-offset: %d_0\r\nelectric-cursor: %b\r\n" % (found.head, offset, cursor), body)
         services.counters.requests["GET", found.route, "2xx"] += 1
         services.counters.request_took(found.route, time.monotonic() - held.began)
 
@@ -254,8 +262,8 @@ class _HeldVisit:
         self._desk.let_go(self)
 
     def send_away(self) -> None:
-        """The server stops."""
-        self._desk.pass_on(self)
+        """The server stops, and this is its turn: it is told that nothing happened, and comes again elsewhere."""
+        self.time_is_up()
 
     def time_is_up(self) -> None:
         if self._desk.let_go(self):

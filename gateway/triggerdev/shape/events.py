@@ -6,6 +6,7 @@ that goes on for a while. The official SDK does not ask for it; applications may
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from gateway.codec import decode_json, encode_message
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: A response goes on for so long; then the client comes back at once.
 STREAM_SECONDS: Final = 55.0
+#: How much longer it may take to send what is left then.
+LATE_SECONDS: Final = 10.0
 #: What is silent for half a minute is cut by some proxies.
 KEEP_ALIVE_SECONDS: Final = 15.0
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -51,15 +54,18 @@ class EventStream:
                 read = await self._poll.shape.read(self._place)
                 if read.replaces:
                     return self._asked.refetch()
-                self._place = Place(read.epoch, read.end, self._place.base)
+                self._place = Place(read.epoch, read.end, self._place.base, not read.complete)
                 first = _messages_of(read.body) if read.rows else []
             headers = event_headers(self._poll.handle_at(self._place), self._place.offset, self._asked.request.cursor)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             # Some servers keep the headers until there is a body.
             data = self._spelled(first) if first else _KEEP_ALIVE
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            await self._go_on(held, send)
-            await send({"type": "http.response.body", "body": b""})
+            with contextlib.suppress(TimeoutError):
+                # A client that takes nothing holds us in `send`, whatever server is below; its place is not for ever.
+                async with asyncio.timeout(STREAM_SECONDS + LATE_SECONDS):
+                    await self._go_on(held, send)
+                    await send({"type": "http.response.body", "body": b""})
         return None
 
     async def _go_on(self, held: HeldPoll, send: Send) -> None:

@@ -41,6 +41,8 @@ class Entry:
     size: int
     #: The number of the change of this run before it; 0 when that is not known.
     previous: int = 0
+    #: Whether nothing of it is shown: only who lacks the run is told, and reads it.
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,10 @@ class Log:
     __slots__ = (
         "_answer_bytes",
         "_answers",
+        "_base",
         "_bytes",
         "_entries",
+        "_hushed",
         "_last",
         "_paced",
         "_sequences",
@@ -89,6 +93,10 @@ class Log:
         self._sequences: list[int] = []
         self._bytes = 0
         self._last: dict[str, int] = {}
+        #: The highest base that somebody came with; 0 when nobody lacks a run.
+        self._base = 0
+        #: The last change that was not kept, as nothing of it is shown, and nobody of such a base lacked its run.
+        self._hushed = 0
         #: By how many entries their reader has seen.
         self._answers: dict[int, Told] = {}
         self._answer_bytes = 0
@@ -106,14 +114,30 @@ class Log:
     def append(self, sequence: int, run: str, values: Values, *, whole: bool, transition: bool, size: int) -> None:
         """The next change."""
         entry = Entry(sequence, run, values, whole, transition, size, self._last.get(run, 0))
-        self.advance(sequence)
         self.learn(sequence, run)
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        self.position = max(self.position, entry.sequence)
         self._entries.append(entry)
-        self._sequences.append(sequence)
-        self._bytes += size
+        self._sequences.append(entry.sequence)
+        self._bytes += entry.size
         self._changed()
         if len(self._entries) > MAX_ENTRIES or self._bytes > MAX_BYTES:
             self._shorten()
+
+    def hush(self, sequence: int, run: str) -> None:
+        """
+        The next change shows nothing here. Who has its run is not woken; but who had a cut-off snapshot may lack the
+        run, which is now among those that changed last.
+        """
+        previous = self._last.get(run, 0)
+        self.learn(sequence, run)
+        if not self._base or previous > self._base:
+            self.position = max(self.position, sequence)
+            self._hushed = sequence
+        else:
+            self._keep(Entry(sequence, run, {}, False, False, 200, previous, silent=True))
 
     def skip(self, sequence: int, run: str) -> None:
         """The next change is too large to be kept, or is not known: whoever lacks it reads it."""
@@ -142,6 +166,7 @@ class Log:
         self._entries.clear()
         self._sequences.clear()
         self._last.clear()
+        self._base = self._hushed = 0
         self._bytes = 0
         self._changed()
 
@@ -173,6 +198,10 @@ class Log:
         Raises:
             OutOfLog: When that must be read.
         """
+        if base > self._base:
+            self._base = base
+            if self._hushed > self.start:
+                self.cut(self._hushed)  # whoever was not there yet may lack a run that changed without a sign
         if offset < self.start:
             raise OutOfLog
         if not self._sequences or self._sequences[-1] <= offset:
@@ -188,7 +217,7 @@ class Log:
             self._answer_bytes += 2 * len(told.body)
         if base and told.floor is not None and told.floor <= base:
             raise OutOfLog  # something is a part of a run that was cut off, perhaps
-        return told
+        return told if told.changes else None
 
     def _compose(self, seen: int) -> Told:
         folded: dict[str, tuple[bool, Values]] = {}
@@ -201,12 +230,14 @@ class Log:
                 turned.add(entry.run)
             if not entry.whole and entry.run not in folded:
                 floor = entry.previous if floor is None else min(floor, entry.previous)
+            end = entry.sequence
+            if entry.silent:
+                continue
             whole, values = folded.get(entry.run, (False, {}))
             if entry.whole:
                 folded[entry.run] = (True, entry.values)
             else:
                 folded[entry.run] = (whole, {**values, **entry.values})
-            end = entry.sequence
         changes = b",".join(
             [
                 change_text(run, encode_message(values), operation="insert" if whole else "update")

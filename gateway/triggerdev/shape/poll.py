@@ -68,7 +68,7 @@ class Asked:
         """Where the client stands; None when it has nothing yet."""
         if self.request.begins or self.handle is None:
             return None
-        return Place(self.handle.epoch, self.request.offset, self.handle.base)
+        return Place(self.handle.epoch, self.request.offset, self.handle.base, self.request.partial)
 
     @property
     def has_lost_its_place(self) -> bool:

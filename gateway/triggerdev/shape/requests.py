@@ -17,8 +17,10 @@ from gateway.triggerdev.shape.handles import SINCE_STEP_MS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Our offsets are `<number>_0`; the clients echo them. `inf` is the reference's end of a snapshot.
-_OFFSET: Final = re.compile(r"([0-9]{1,18})_(?:[0-9]{1,18}|inf)", re.ASCII)
+#: Our offsets are `<number>_0`, after a part of an answer `<number>_1`; the clients echo them. `inf` is the reference's
+#: end of a snapshot.
+_OFFSET: Final = re.compile(r"([0-9]{1,18})_([0-9]{1,18}|inf)", re.ASCII)
+_PARTIAL: Final = "1"
 FROM_START: Final = -1
 FROM_NOW: Final = -2
 #: A window reaches back so far at most, and as far when nobody says otherwise (realtime protocol, section 4.3).
@@ -42,6 +44,8 @@ class ShapeRequest:
     cursor: str
     #: Whether the rows that there are already are not wanted.
     changes_only: bool
+    #: Whether that is where a part of an answer ended.
+    partial: bool = False
 
     @property
     def begins(self) -> bool:
@@ -73,10 +77,11 @@ def parse_request(query: Mapping[str, str]) -> ShapeRequest:
     for name in query:
         if name.startswith("subset__"):
             raise BadMessage("subsets of a shape are not served here; leave out subset__…, and take the whole feed")
-    offset = _offset_of(query.get("offset"))
+    offset, partial = _offset_of(query.get("offset"))
     live, handle = query.get("live") == "true", query.get("handle", "")
     events = live and "true" in (query.get("live_sse"), query.get("experimental_live_sse"))
-    request = ShapeRequest(offset, live, events, handle, query.get("cursor", ""), query.get("log") == "changes_only")
+    cursor, changes_only = query.get("cursor", ""), query.get("log") == "changes_only"
+    request = ShapeRequest(offset, live, events, handle, cursor, changes_only, partial)
     if live and request.begins:
         raise BadMessage('"live" needs an "offset" that an answer gave; begin with offset=-1 and without it')
     if not request.begins and not handle:
@@ -84,15 +89,15 @@ def parse_request(query: Mapping[str, str]) -> ShapeRequest:
     return request
 
 
-def _offset_of(text: str | None) -> int:
+def _offset_of(text: str | None) -> tuple[int, bool]:
     if text == "-1":
-        return FROM_START
+        return FROM_START, False
     if text == "now":
-        return FROM_NOW
+        return FROM_NOW, False
     match = _OFFSET.fullmatch(text or "")
     if match is None:
         raise BadMessage(f'"offset" is -1, now, or the electric-offset of an answer, not {(text or "nothing")[:40]!r}')
-    return int(match[1])
+    return int(match[1]), match[2] == _PARTIAL
 
 
 def hidden_by(query: Mapping[str, str], token_hides: frozenset[str] | None) -> frozenset[str]:

@@ -50,6 +50,8 @@ class Place:
     epoch: str
     offset: int
     base: int
+    #: Whether a part of an answer ended there: some runs that it lacks may have changed since.
+    partial: bool = False
 
 
 class Shape:
@@ -122,7 +124,7 @@ class Shape:
             OutOfLog: When it must be read.
         """
         log = self._log
-        if log is None or place.epoch != log.epoch or place.offset > self._furthest(log):
+        if log is None or place.partial or place.epoch != log.epoch or place.offset > self._furthest(log):
             raise OutOfLog
         return log.after(place.offset, place.base)
 
@@ -133,7 +135,7 @@ class Shape:
         Raises:
             Unavailable: When that can't be read now.
         """
-        cursor = None if place is None else Cursor(place.epoch, place.offset)
+        cursor = None if place is None else Cursor(place.epoch, place.offset, place.partial)
         base = 0 if place is None else place.base
         if self._follower is None:
             # It begins where this client stands, with the same reading.
@@ -147,11 +149,6 @@ class Shape:
 
     def forget(self, call: Callable[[], None]) -> None:
         self._waiting.pop(call, None)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
 
     def wake(self) -> None:
         """There may be news for everybody."""
@@ -208,6 +205,9 @@ class Shape:
     def _take_change(self, change: ReadChange) -> None:
         log, values = self._log, change.values
         if log is None or change.sequence <= log.position:
+            return
+        if change.silent:
+            log.hush(change.sequence, change.run)
             return
         size = sum(len(text) for text in values.values() if text is not None)
         if size > MAX_ENTRY_BYTES:

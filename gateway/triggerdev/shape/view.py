@@ -90,7 +90,10 @@ class ShapeView:
         elif self.shows_metadata and (event.metadata or event.deleted):
             head["m"], head["d"] = event.metadata, event.deleted
         elif values.keys() <= {"id", "updatedAt"}:
-            return []
+            # Nothing is shown; but who had a cut-off snapshot may lack the run.
+            if self.feed.kind == "run":
+                return []
+            return [Message(_CHANGE, b"%s\t{}" % encode_message({**head, "q": True}), cursor)]
         if event.transition is not None:
             head["t"] = True
         return [Message(_CHANGE, b"%s\t%s" % (encode_message(head), encode_message(values)), cursor)]
@@ -186,6 +189,8 @@ class ReadChange:
     changed: dict[str, Any]
     deleted: list[str]
     values: Values
+    #: Whether nothing of it is shown.
+    silent: bool = False
 
 
 def read_page(data: bytes) -> ReadPage:
@@ -212,4 +217,5 @@ def _read(line: bytes) -> ReadChange | ReadPage:
         changed=head.get("m", {}),
         deleted=head.get("d", []),
         values=decode_json(rest),
+        silent="q" in head,
     )

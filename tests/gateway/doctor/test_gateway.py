@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from auth import mint
 from gateway.doctor.examination import Place, Wishes, examine_gateway
 from gateway.doctor.findings import Finding, Severity
 from gateway.doctor.gateway_checks import check_gateway
 from gateway.doctor.http import Target
-from gateway.doctor.lines import BUFFERING, COMPRESSION, IDLE, LONG_HEADERS, UPGRADE
+from gateway.doctor.lines import BUFFERING, COMPRESSION, IDLE, LONG_HEADERS, POLLS, ROUTES, UPGRADE
 from gateway.transports.origins import Origins
 from tests.gateway.serving import ServedGateway
 from tests.nginx import RIGHT, running_nginx
@@ -64,7 +65,8 @@ async def test_nothing_is_wrong_with_a_gateway_that_is_reached_directly(gateway:
     assert wrong(found) == {}
     assert {finding.check for finding in found} >= {
         *("gateway.reachable", "gateway.http", "gateway.clock", "gateway.ready", "gateway.headers", "gateway.origin"),
-        *("gateway.buffering", "gateway.idle", "gateway.upgrade", "gateway.same_redis", "gateway.publishing"),
+        *("gateway.buffering", "gateway.idle", "gateway.upgrade", "gateway.polls"),
+        *("gateway.same_redis", "gateway.publishing"),
     }
 
 
@@ -102,6 +104,36 @@ async def test_each_fault_of_nginx_is_found(
     assert set(found) == {check}
     assert found[check].severity is Severity.ERROR
     assert found[check].change == lines
+
+
+@pytest.mark.parametrize(
+    ("lines", "says", "change"),
+    [
+        ("proxy_pass http://127.0.0.1:TARGET; proxy_read_timeout 1s;", "was answered with 504 after 1 s", POLLS),
+        ("return 404;", "answers 404", ROUTES),
+        (f"{RIGHT} proxy_pass http://127.0.0.1:TARGET; proxy_hide_header electric-handle;", "without their", ROUTES),
+    ],
+)
+async def test_what_stands_in_the_way_of_polls_is_found(
+    gateway: ServedGateway, tmp_path: Path, lines: str, says: str, change: tuple[str, ...]
+) -> None:
+    """A proxy that is right for streams may still cut a poll, or know nothing of the paths of the official clients."""
+    server = f"location /realtime/ {{ {lines} }}".replace("TARGET", str(gateway.settings.port))
+    with running_nginx(tmp_path, gateway.settings.port, server=server) as port:
+        found = wrong(await Doctor(gateway).examines(port, idle=1.6))
+
+    assert set(found) == {"gateway.polls"}
+    assert says in found["gateway.polls"].says
+    assert found["gateway.polls"].change == change
+
+
+async def test_a_token_that_opens_no_tag_leaves_polls_alone(gateway: ServedGateway) -> None:
+    """Nothing is known of them then; and one that opens a tag is asked for that."""
+    for scope, expected in (("read:runs:run_1", False), ("read:tags:customer", True)):
+        doctor = Doctor(gateway, RUNCAST_TOKEN=mint(scope, gateway.keys))
+        found = await doctor.examines(gateway.settings.port, idle=0.1)
+        assert wrong(found) == {}
+        assert ("gateway.polls" in {finding.check for finding in found}) is expected
 
 
 async def test_short_header_buffers_are_found(gateway: ServedGateway, tmp_path: Path) -> None:

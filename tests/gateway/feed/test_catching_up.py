@@ -420,6 +420,30 @@ async def test_changes_between_pages_are_not_lost(gateway: MemoryGateway) -> Non
     assert watcher.model.replacements == 1
 
 
+async def test_a_run_that_goes_back_behind_a_page_is_not_lost(gateway: MemoryGateway) -> None:
+    """It was to come with a later page, as it had just changed; then Redis lost that change, and it stands before."""
+    store = gateway.store
+    store._page_rows = 2
+    for number in range(5):
+        gateway.change(f"run_{number}")
+    first = store.runs["run_0"].sequence
+
+    async def at(name: str) -> None:
+        if name == "before page" and store.reads.count("page") == 1:
+            gateway.change("run_0")
+        if name == "before page" and store.reads.count("page") == 2:
+            store.runs["run_0"].sequence = first
+            store.restart(losing=1)
+
+    store.at = at
+    watcher = gateway.watch(ALL)
+    await gateway.calm()
+    store.at = None
+
+    assert watcher.look().runs.keys() == store.runs.keys()
+    assert watcher.model.replacements == 2
+
+
 async def test_a_viewer_who_leaves_between_pages_comes_back_for_the_rest(gateway: MemoryGateway) -> None:
     """The cursor of a page is a place like any other."""
     gateway.store._page_rows = 2
@@ -443,6 +467,39 @@ async def test_a_viewer_who_leaves_between_pages_comes_back_for_the_rest(gateway
 
     assert set(watcher.model.told.values()) == {1}
     assert len(watcher.model.told) == 6
+
+
+async def test_a_viewer_who_left_between_pages_is_told_of_a_run_that_went_back_behind_them(
+    gateway: MemoryGateway,
+) -> None:
+    """As while it stays: its cursor says that there was more to come, which holds in that epoch alone."""
+    store = gateway.store
+    store._page_rows = 2
+    for number in range(5):
+        gateway.change(f"run_{number}")
+    first = store.runs["run_0"].sequence
+    gate = asyncio.Event()
+
+    async def at(name: str) -> None:
+        if name == "before page" and store.reads.count("page") == 1:
+            gateway.change("run_0")
+        if name == "before page" and store.reads.count("page") == 2:
+            await gate.wait()
+
+    store.at = at
+    watcher = gateway.watch(ALL)
+    await watcher.until(lambda model: len(model.runs) == 2)
+    watcher.disconnect()
+    store.at = None
+    store.runs["run_0"].sequence = first
+    store.restart(losing=1)
+
+    watcher.connect()
+    gateway.join()
+    await watcher.until_complete()
+
+    assert watcher.look().runs.keys() == store.runs.keys()
+    assert watcher.model.replacements == 2
 
 
 async def test_a_slow_viewer_holds_nobody_back(gateway: MemoryGateway) -> None:

@@ -392,12 +392,15 @@ async def test_a_connection_has_one_line_in_the_log_when_it_ends(
 
 
 async def test_a_request_has_a_line_without_its_query(gateway: ServedGateway, caplog: pytest.LogCaptureFixture) -> None:
-    """Health checks have none."""
+    """Health checks have none, nor have the polls of the Trigger.dev clients, of which there is no end."""
     with caplog.at_level(logging.INFO, logger="runcast.http"):
         async with httpx2.AsyncClient(trust_env=False) as client:
             await client.get(f"{gateway.url}/livez")
+            await client.get(f"{gateway.url}/realtime/v1/runs/run_1?offset=-1")
             await client.get(f"{gateway.url}/v1/events?all=true&token=a-secret")
+            await client.post(f"{gateway.url}/realtime/v1/streams/run_1/self/text/append?token=a-secret")
 
-    (line,) = [record for record in caplog.records if record.name == "runcast.http"]
+    line, writing = [record for record in caplog.records if record.name == "runcast.http"]
     assert line.getMessage() == "GET /v1/events: 401"
+    assert writing.getMessage() == "POST /realtime/v1/streams/run_1/self/text/append: 401"
     assert (vars(line)["route"], vars(line)["status"]) == ("/v1/events", 401)

@@ -126,6 +126,8 @@ def parts_of(event: str, version: str) -> list[Part]:
         return [Part(json.loads(data), position, int(position.partition("-")[0]))]
     parts = []
     for record in json.loads(data)["records"]:
+        if record is None:
+            raise Broken  # as the official client: nothing can be read of it
         envelope = json.loads(record["body"])
         parts.append(Part(envelope["data"], str(record["seq_num"]), record["timestamp"], envelope["id"]))
     return parts

@@ -11,11 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from auth import EnvironmentKeys, Keyring, SigningKey, generate_secret_key
 from gateway.changes import Operation, Operator
 from gateway.feeds import FeedId
 from gateway.revocations import By, Revocation
+from gateway.store import redis_store
+from gateway.store.redis_keys import history_key
 from gateway.transports.origins import Origins
 from gateway.triggerdev import feeds
 from gateway.triggerdev.shape import events, log, poll, reading
@@ -26,7 +29,6 @@ from tests.gateway.triggerdev.shape.serving import Feeds
 from tests.redis_server import binaries, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from gateway.feeds import EnvironmentId
@@ -35,18 +37,6 @@ if TYPE_CHECKING:
 
 UP_TO_DATE = {"headers": {"control": "up-to-date"}}
 IDLE = [UP_TO_DATE]
-
-
-@pytest.fixture
-def changing(redis_server: RedisServer, environment: EnvironmentId) -> Iterator[Changing]:
-    with redis_server.client() as client:
-        yield Changing(client, environment)
-
-
-@pytest.fixture
-async def served(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[Feeds]:
-    async with Feeds(redis_server, environment).serving() as served:
-        yield served
 
 
 @pytest.fixture
@@ -302,6 +292,34 @@ class TestListFeeds:
 
         assert len(client.statuses) == 3
         assert len(client.rows) == 250
+
+    async def test_a_part_holds_no_longer_than_its_history(
+        self, served: Feeds, changing: Changing, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that had just changed was to come with a later part; Redis lost that change, and it stands before."""
+        monkeypatch.setattr(redis_store, "PAGE_ROWS", 2)
+        monkeypatch.setattr(reading, "MOST_BYTES", 100)
+        for number in range(5):
+            changing.create(f"run_{number}")
+        client = served.client("runs")
+        with redis.Redis(port=redis_server.port) as raw:
+            kept = {key: raw.dump(key) for key in changing.all_keys()}
+            changing.apply("run_0", status="EXECUTING")
+            await client.poll()
+            assert client.rows.keys() == {"run_1", "run_2"}
+            assert client.offset.endswith("_1")
+            raw.delete(*changing.all_keys())
+            for key, dumped in kept.items():
+                assert dumped is not None
+                raw.restore(key, 60_000, dumped)
+            raw.hset(history_key(served.environment), "replid", "a replica")
+        await client.poll()
+        assert client.statuses == [200, 409]
+        while not client.up_to_date:
+            assert (await client.poll()).status == 200
+
+        assert len(client.rows) == 5
+        assert client.offset.endswith("_0")
 
     async def test_many_who_come_together_share_one_reading(self, served: Feeds, changing: Changing) -> None:
         """Whether they have something or nothing."""

@@ -112,9 +112,11 @@ async def test_a_run_shows_where_it_comes_from(api: TheirAsking) -> None:
     await api.create("leaf", parentRunId="middle", rootRunId="root")
     await api.create("orphan", parentRunId="gone", rootRunId="gone")
     await api.create("grandchild", parentRunId="gone", rootRunId="root")
+    await api.create("child", parentRunId="root")  # it names no root: its parent has none above it
 
     runs = [await api.ask("GET", f"/api/v3/runs/{run}") for run in ("leaf", "middle", "orphan", "grandchild")]
     leaf, middle, orphan, grandchild = runs
+    child = await api.ask("GET", "/api/v3/runs/child")
     async with api.with_token(["read:runs:leaf", "read:tags:a"]) as viewer:
         seen = await viewer.ask("GET", "/api/v3/runs/leaf")
 
@@ -127,6 +129,7 @@ async def test_a_run_shows_where_it_comes_from(api: TheirAsking) -> None:
     assert middle["relatedRuns"]["parent"] == middle["relatedRuns"]["root"] == related["root"]
     assert related["root"].keys() == REQUIRED - {"relatedRuns", "attemptCount"}
     assert (orphan["relatedRuns"], grandchild["relatedRuns"]) == ({}, {"root": related["root"]})
+    assert child["relatedRuns"] == {"parent": related["root"], "root": related["root"]}
     assert seen["relatedRuns"] == {"root": related["root"]}
 
 

@@ -25,11 +25,9 @@ from tests.gateway.triggerdev.stream_clients import (
     say_status,
     serving,
 )
-from tests.redis_server import binaries, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from gateway.feeds import EnvironmentId
     from tests.gateway.api.asking import Asking
@@ -47,13 +45,6 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 async def api(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[Asking]:
     async with serving(redis_server, environment, heartbeat_seconds=0.3) as asking:
         yield asking
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that may be stopped."""
-    with running_server(tmp_path, binaries()["valkey"]) as server:
-        yield server
 
 
 def positions(parts: list[Any]) -> list[int]:
@@ -258,6 +249,28 @@ async def test_a_gateway_that_stops_sends_nobody_to_the_end(api: Asking) -> None
     await say_status(api, "COMPLETED")
     assert await reading == [1, 2, 3]
     assert reader.connections >= 2
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_who_is_cut_off_behind_a_proxy_that_hides_it_notices(api: Asking, version: str) -> None:
+    """A client of v2 is given what it can't read: some proxies end cleanly what broke. v1 has nothing of the kind."""
+    reader = OfficialReader(api.gateway, READ, version=version)
+    response = await reader.connect()
+    await followed(api)
+    stopping = asyncio.create_task(api.gateway.stop())
+    pieces = list[bytes]()
+
+    async def read() -> None:
+        async for piece in response.body():
+            pieces.append(piece)
+
+    with pytest.raises(Broken):
+        await read()
+    said = [line for line in b"".join(pieces).split(b"\n") if line and not line.startswith(b":")]
+    assert said == ([] if version == "v1" else [b"event: batch", b'data: {"records":[null]}'])
+    reader.leave()
+    await stopping
+    await api.gateway.start()
 
 
 async def test_an_upload_outlives_a_gateway(api: Asking) -> None:

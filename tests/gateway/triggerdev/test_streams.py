@@ -19,11 +19,9 @@ from tests.gateway.triggerdev.stream_clients import (
     send,
     serving,
 )
-from tests.redis_server import binaries, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from gateway.feeds import EnvironmentId
     from tests.gateway.api.asking import Asking
@@ -34,13 +32,6 @@ if TYPE_CHECKING:
 async def api(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[Asking]:
     async with serving(redis_server, environment) as asking:
         yield asking
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server that may be stopped."""
-    with running_server(tmp_path, binaries()["valkey"]) as server:
-        yield server
 
 
 async def ours(api: Asking, key: str = "tokens") -> list[Any]:

@@ -92,6 +92,17 @@ async def test_a_token_of_claims_lasts_an_hour(api: TheirAsking) -> None:
     assert short.expires_at - time.time() == pytest.approx(60, abs=5)
 
 
+async def test_what_claims_hold_back_is_held_back(api: TheirAsking) -> None:
+    """A token never allows more than was asked for; other claims are passed over."""
+    claims = {"scopes": ["read:runs"], "otu": True, "realtime": {"skipColumns": ["payload"]}, "sub": "somebody"}
+    token = read(api, (await api.ask("POST", "/api/v1/auth/jwt", {"claims": claims}))["token"])
+
+    assert token.one_time
+    assert token.grant.skip_columns == frozenset({"payload"})
+    for wrong in ({"otu": "yes"}, {"realtime": {"skipColumns": "payload"}}):
+        await api.fails(400, "POST", "/api/v1/auth/jwt", {"claims": {"scopes": ["read:runs"], **wrong}})
+
+
 async def test_a_one_time_token_is_good_for_one_request(api: TheirAsking) -> None:
     """The second one is 422; a request that is refused does not cost it."""
     await api.create()

@@ -20,27 +20,21 @@ from gateway.revocations import By, Revocation
 from gateway.transports.origins import Origins
 from gateway.triggerdev import feeds
 from gateway.triggerdev.shape import desk, log, poll
-from tests.gateway.store.changing import Changing
 from tests.gateway.triggerdev.shape.folding import ask
 from tests.gateway.triggerdev.shape.serving import Feeds
 from tests.gateway.triggerdev.shape.visiting import AskedVisit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from gateway.feeds import EnvironmentId
     from gateway.triggerdev.shape.desk import ShapeDesk
+    from tests.gateway.store.changing import Changing
     from tests.gateway.triggerdev.shape.folding import Answer, FoldingClient
     from tests.redis_server import RedisServer
 
 _ticks = itertools.count(1)
 IDLE = [{"headers": {"control": "up-to-date"}}]
-
-
-@pytest.fixture
-def changing(redis_server: RedisServer, environment: EnvironmentId) -> Iterator[Changing]:
-    with redis_server.client() as client:
-        yield Changing(client, environment)
 
 
 @pytest.fixture

@@ -60,6 +60,46 @@ def test_changes_of_a_run_are_one_change_in_an_answer() -> None:
     assert told(kept.after(103, 0)) == [("update", {"id": "r", "status": "C"})]
 
 
+def test_a_change_that_shows_nothing_wakes_nobody_who_has_its_run() -> None:
+    """Neither when all runs are known, nor when the run changed since the snapshot."""
+    kept = log()
+    whole(kept, 105, "known")
+    kept.after(105, 103)
+    before = kept.version
+    kept.hush(106, "known")
+
+    assert kept.version == before
+    assert kept.position == 106
+    assert kept.after(105, 0) is kept.after(105, 103) is None
+
+
+def test_a_change_that_shows_nothing_brings_a_run_that_was_cut_off() -> None:
+    """Who lacks the run reads it; others are told what else there is, or nothing."""
+    kept = log()
+    kept.after(100, 90)
+    kept.hush(101, "r")
+
+    assert kept.after(100, 0) is None
+    with pytest.raises(OutOfLog):
+        kept.after(100, 90)
+    part(kept, 102, "other", status="A")
+    assert told(kept.after(100, 0)) == [("update", {"id": "other", "status": "A"})]
+    with pytest.raises(OutOfLog):
+        kept.after(100, 90)
+
+
+def test_who_comes_with_a_cut_off_snapshot_after_such_a_change_reads() -> None:
+    """It was not kept, as nobody lacked its run then; who was told everything since does not read."""
+    kept = log()
+    kept.hush(103, "r")
+
+    assert kept.after(103, 95) is None
+    with pytest.raises(OutOfLog):
+        kept.after(102, 95)
+    kept.restart("e2", 50)
+    assert kept.after(50, 40) is None
+
+
 def test_everybody_at_one_place_shares_an_answer() -> None:
     """Until something comes."""
     kept = log()

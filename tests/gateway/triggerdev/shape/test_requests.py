@@ -24,6 +24,9 @@ def test_the_requests_of_a_stream() -> None:
     """Snapshot, the next page, a live poll."""
     assert parse_request(read_query(b"log=full&offset=-1")) == ShapeRequest(FROM_START, False, False, "", "", False)
     assert parse_request(read_query(b"handle=h&log=full&offset=12_0")) == ShapeRequest(12, False, False, "h", "", False)
+    assert parse_request(read_query(b"handle=h&offset=12_1")) == ShapeRequest(
+        12, False, False, "h", "", False, partial=True
+    )
     assert parse_request(read_query(b"cursor=7&handle=h&live=true&log=full&offset=12_0")) == ShapeRequest(
         12, True, False, "h", "7", False
     )

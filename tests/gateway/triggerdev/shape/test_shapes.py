@@ -12,27 +12,11 @@ from gateway.triggerdev.shape import shapes
 from gateway.triggerdev.shape.log import OutOfLog
 from gateway.triggerdev.shape.shape import Place
 from gateway.triggerdev.shape.view import ShapeView
-from tests.gateway.store.changing import Changing
-from tests.gateway.triggerdev.shape.serving import Feeds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from gateway.feeds import EnvironmentId
     from gateway.triggerdev.shape.shape import Shape
-    from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def changing(redis_server: RedisServer, environment: EnvironmentId) -> Iterator[Changing]:
-    with redis_server.client() as client:
-        yield Changing(client, environment)
-
-
-@pytest.fixture
-async def served(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[Feeds]:
-    async with Feeds(redis_server, environment).serving() as served:
-        yield served
+    from tests.gateway.store.changing import Changing
+    from tests.gateway.triggerdev.shape.serving import Feeds
 
 
 def view(run: str = "run_1") -> ShapeView:

@@ -94,6 +94,16 @@ def test_a_change_of_which_nothing_is_shown_is_none() -> None:
     assert view.messages(hidden, "") == []
 
 
+def test_a_change_of_which_nothing_is_shown_is_told_to_the_log_of_many_runs() -> None:
+    """Somebody may lack the run."""
+    hidden = event(columns={"output": 1, "attempt": 2, "updatedAt": MOMENT}, metadata={"x": 1})
+    (message,) = ShapeView(FeedId("all"), frozenset({"output", "metadata"})).messages(hidden, "")
+
+    assert read_log(LOG.frame(message.kind, message.body, "")) == [
+        ReadChange(7, "run_1", False, False, {}, [], {}, silent=True)
+    ]
+
+
 def test_pages_are_read_back_by_both() -> None:
     """Rows spelled once; the log finds each of them, however they are told apart."""
     view = ShapeView(FeedId("all"))
