@@ -18,7 +18,7 @@ import random
 import signal
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -81,6 +81,11 @@ class DrainingServer(uvicorn.Server):
             self._drain_seconds = min(self._drain_seconds, _QUICK_SECONDS)
         self._asked_at = self._asked_at or time.monotonic()
         self.should_exit = True
+
+    def end(self, number: int, frame: FrameType | None) -> NoReturn:
+        """Handle a signal while uvicorn does not: before it serves, and after."""
+        self.stop()  # raising alone may come to nothing: in a finalizer it is ignored
+        raise SystemExit(0)
 
     def reload(self) -> None:
         """Have the app read anew what can change while it runs; nobody is disturbed by it."""

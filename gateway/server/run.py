@@ -10,7 +10,7 @@ import signal
 import socket
 import stat
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -151,20 +151,16 @@ def run(
     """
     raise_file_limit()
     sockets = [listening, *private] if listening else [listen(settings), *listen_privately(settings)]
+    server = DrainingServer(server_config(app, settings), settings.drain_seconds)
+    settle_heap()
     # uvicorn stops gently and then raises the signal again, for whoever handled it before. The default would kill us
     # there, with all that our caller still has to close; and to stop when asked to is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
-    server = DrainingServer(server_config(app, settings), settings.drain_seconds)
+        signal.signal(number, server.end)
     signal.signal(signal.SIGHUP, lambda number, frame: server.reload() if reloads else server.stop(quickly=True))
-    settle_heap()
     server.run(sockets)
     if not server.started:
         raise SystemExit(1)
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    raise SystemExit(0)
 
 
 def run_workers(

@@ -113,6 +113,7 @@ def work(config: uvicorn.Config, drain_seconds: float, listening: list[socket.so
         _log.critical("a worker can't start: %s", error, exc_info=not isinstance(error, GatewayError))
         raise SystemExit(COULD_NOT_START) from None
     server = WorkerServer(config, drain_seconds, parent)
+    signal.signal(signal.SIGTERM, server.end)
     settle_heap()
     server.run(listening)
     raise SystemExit(0 if server.started else COULD_NOT_START)

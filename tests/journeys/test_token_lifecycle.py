@@ -182,6 +182,11 @@ async def until_welcome(viewer: Viewer, count: int) -> None:
     await viewer.model.until(lambda: viewer.model.counts.get("welcome", 0) >= count, f"welcome {count}")
 
 
+def processes_of(viewers: list[tuple[Viewer, Any]]) -> set[str]:
+    """What names the processes that hold them."""
+    return {viewer.model.said[0]["connection"].partition(".")[0] for viewer, _ in viewers}
+
+
 async def test_tokens_of_three_seconds_are_renewed_while_changes_flow(gateway: GatewayProcess, jobs: Jobs) -> None:
     """On every transport, in band and from the side, at any process: no gap, no repetition, no reconnect."""
     jobs.create("renewed")
@@ -191,6 +196,11 @@ async def test_tokens_of_three_seconds_are_renewed_while_changes_flow(gateway: G
         viewers = [(await watching.enter_async_context(watcher(kind, gateway, "renewed")), way) for kind, way in ways]
         for viewer, _ in viewers:
             await viewer.model.until_live()
+        while len(processes_of(viewers)) < 2:  # who accepts a connection is the system's choice
+            assert len(viewers) < 50, "all connections came to one process"
+            another = await watching.enter_async_context(watcher(WebSocketViewer, gateway, "renewed"))
+            await another.model.until_live()
+            viewers.append((another, renew_in_band))
         poller = PollViewer(gateway, short("renewed"), {"run": "renewed"})
         await watching.enter_async_context(poller)
         ends = time.monotonic() + RENEW_SECONDS
@@ -208,8 +218,6 @@ async def test_tokens_of_three_seconds_are_renewed_while_changes_flow(gateway: G
             assert (viewer.connections, model.counts["snapshot"], viewer.endings) == (1, 1, [])
             assert model.said[-1]["expiresAt"] > model.said[1]["expiresAt"] < model.said[0]["expiresAt"]
         assert min(counts) > RENEW_SECONDS / 2
-        processes = {viewer.model.said[0]["connection"].partition(".")[0] for viewer, _ in viewers}
-        assert len(processes) == 2
 
 
 async def test_a_renewal_from_the_side_that_fails_changes_nothing(gateway: GatewayProcess, jobs: Jobs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,15 @@ async def test_asked_twice_it_ends_at_once() -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await it.ended
         writer.close()
+
+
+async def test_a_signal_is_heard_also_where_raising_comes_to_nothing() -> None:
+    """In a finalizer, say, or whatever the garbage collector calls: what is raised there is printed and forgotten."""
+    async with serving(1) as it:
+        with contextlib.suppress(SystemExit):
+            it.server.end(signal.SIGTERM, None)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await it.ended
 
 
 async def test_a_reload_is_the_apps_affair() -> None:
