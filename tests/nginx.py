@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.redis_server import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 _CONFIGURATION = """
@@ -58,26 +59,31 @@ def nginx_binary() -> str:
     return found
 
 
-@contextlib.contextmanager
-def running_nginx(directory: Path, target: int, location: str = RIGHT, *, server: str = "") -> Iterator[int]:
-    """Its port on loopback. *location* and *server* are lines of its configuration."""
+@contextlib.asynccontextmanager
+async def running_nginx(directory: Path, target: int, location: str = RIGHT, *, server: str = "") -> AsyncIterator[int]:
+    """
+    Its port on loopback. *location* and *server* are lines of its configuration.
+
+    Whatever takes its time does so beside the event loop: a gateway in it would say that it lags.
+    """
     port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""
     text = _CONFIGURATION.format(
         user=user, directory=directory, port=port, target=target, location=location, server=server
     )
     (directory / "nginx.conf").write_text(text)
-    process = subprocess.Popen(
+    process = await asyncio.to_thread(
+        subprocess.Popen,
         [nginx_binary(), "-p", str(directory), "-c", str(directory / "nginx.conf"), "-g", "daemon off;"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     try:
-        _wait(process, port)
+        await asyncio.to_thread(_wait, process, port)
         yield port
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        await asyncio.to_thread(process.communicate, timeout=10)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:

@@ -71,7 +71,7 @@ async def test_nothing_is_wrong_with_a_gateway_that_is_reached_directly(gateway:
 
 
 async def test_nothing_is_wrong_behind_an_nginx_that_is_set_right(gateway: ServedGateway, tmp_path: Path) -> None:
-    with running_nginx(tmp_path, gateway.settings.port) as port:
+    async with running_nginx(tmp_path, gateway.settings.port) as port:
         assert wrong(await Doctor(gateway).examines(port, origins=[APP], publish=True)) == {}
 
 
@@ -98,7 +98,7 @@ async def test_each_fault_of_nginx_is_found(
     idle = 1.6 if check == "gateway.idle" else 0.1
     async with ServedGateway(redis_server, environment, heartbeat_seconds=60) as gateway:
         server = server.replace("TARGET", str(gateway.settings.port))
-        with running_nginx(tmp_path, gateway.settings.port, location, server=server) as port:
+        async with running_nginx(tmp_path, gateway.settings.port, location, server=server) as port:
             found = wrong(await Doctor(gateway).examines(port, idle=idle))
 
     assert set(found) == {check}
@@ -119,7 +119,7 @@ async def test_what_stands_in_the_way_of_polls_is_found(
 ) -> None:
     """A proxy that is right for streams may still cut a poll, or know nothing of the paths of the official clients."""
     server = f"location /realtime/ {{ {lines} }}".replace("TARGET", str(gateway.settings.port))
-    with running_nginx(tmp_path, gateway.settings.port, server=server) as port:
+    async with running_nginx(tmp_path, gateway.settings.port, server=server) as port:
         found = wrong(await Doctor(gateway).examines(port, idle=1.6))
 
     assert set(found) == {"gateway.polls"}
@@ -137,7 +137,7 @@ async def test_a_token_that_opens_no_tag_leaves_polls_alone(gateway: ServedGatew
 
 
 async def test_short_header_buffers_are_found(gateway: ServedGateway, tmp_path: Path) -> None:
-    with running_nginx(tmp_path, gateway.settings.port, server="large_client_header_buffers 4 4k;") as port:
+    async with running_nginx(tmp_path, gateway.settings.port, server="large_client_header_buffers 4 4k;") as port:
         found = wrong(await Doctor(gateway).examines(port, idle=0.1))
 
     assert set(found) == {"gateway.headers"}
@@ -163,7 +163,7 @@ async def test_an_origin_that_is_not_allowed_is_found(gateway: ServedGateway) ->
 async def test_a_proxy_that_meddles_with_origins_is_found(
     gateway: ServedGateway, tmp_path: Path, location: str, words: str
 ) -> None:
-    with running_nginx(tmp_path, gateway.settings.port, location) as port:
+    async with running_nginx(tmp_path, gateway.settings.port, location) as port:
         found = wrong(await Doctor(gateway).examines(port, origins=[APP], idle=0.1))
 
     assert set(found) == {"gateway.origin"}
@@ -236,7 +236,7 @@ async def test_a_gateway_that_lost_its_redis_is_found(tmp_path: Path, environmen
 
 async def test_nobody_there_and_somebody_else_there_are_found(gateway: ServedGateway, tmp_path: Path) -> None:
     nobody = wrong(await Doctor(gateway).examines(free_port()))
-    with running_nginx(tmp_path, gateway.settings.port, "return 200 hello;") as port:
+    async with running_nginx(tmp_path, gateway.settings.port, "return 200 hello;") as port:
         somebody = wrong(await Doctor(gateway).examines(port))
 
     assert "can't be reached" in nobody["gateway.reachable"].says
