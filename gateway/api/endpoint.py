@@ -176,6 +176,7 @@ class _Exchange:
         except Gone:
             return
         except Exception:
+            # What went wrong is for the log; its text may hold what nobody outside should read.
             log.exception("%s failed", self._operation.id)
             answer = self._dialect.internal_error()
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from gateway.codec import AppendEvent, encode_message, public_status, raw_json
 from gateway.cursors import Cursor
@@ -19,21 +19,17 @@ if TYPE_CHECKING:
     from gateway.store.redis_store import StreamPage
 
 
-@dataclass(frozen=True, slots=True)
-class StreamView:
-    """
-    One stream of a run, the same for all who follow it (docs/protocol.md, "Streams").
+class OneStream:
+    """What every view of a stream is like, however its chunks are spelled: it has no columns, window or limit."""
 
-    Its channel brings the appends to all streams of the run, and that the run ended, or goes on.
-    """
-
+    __slots__ = ()
     feed: FeedId
-    since: int = 0
-    limit: int = 0
-    columns: tuple[str, ...] = ()
-    shows_metadata: bool = False
+    since: Final = 0
+    limit: Final = 0
+    columns: Final[tuple[str, ...]] = ()
+    shows_metadata: Final = False
 
-    def hiding(self, hidden: frozenset[str]) -> StreamView:
+    def hiding(self, hidden: frozenset[str]) -> Self:
         return self
 
     def admits(self, event: Event | AppendEvent) -> bool:
@@ -44,6 +40,17 @@ class StreamView:
 
     def is_partial(self, event: Event | AppendEvent) -> bool:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView(OneStream):
+    """
+    One stream of a run, the same for all who follow it (docs/protocol.md, "Streams").
+
+    Its channel brings the appends to all streams of the run, and that the run ended, or goes on.
+    """
+
+    feed: FeedId
 
     def messages(self, event: Event | AppendEvent, cursor: str) -> list[Message]:
         if isinstance(event, AppendEvent):

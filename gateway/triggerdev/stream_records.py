@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from gateway.codec import AppendEvent, encode_json, public_status
+from gateway.feed.stream_view import OneStream
 from gateway.feed.view import Message
 from gateway.runs import FINAL
 
@@ -45,7 +46,7 @@ class Spelling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordsView:
+class RecordsView(OneStream):
     """
     One stream of a run, the same for all who follow it in one spelling.
 
@@ -56,22 +57,6 @@ class RecordsView:
     feed: FeedId
     spelling: Spelling
     first: int = 0
-    since: int = 0
-    limit: int = 0
-    columns: tuple[str, ...] = ()
-    shows_metadata: bool = False
-
-    def hiding(self, hidden: frozenset[str]) -> RecordsView:
-        return self
-
-    def admits(self, event: Event | AppendEvent) -> bool:
-        return not isinstance(event, AppendEvent) or event.stream == self.feed.names[1]
-
-    def lacks(self, event: Event | AppendEvent) -> bool:
-        return isinstance(event, AppendEvent) and event.left_out
-
-    def is_partial(self, event: Event | AppendEvent) -> bool:
-        return False
 
     def messages(self, event: Event | AppendEvent, cursor: str) -> list[Message]:
         if isinstance(event, AppendEvent):
