@@ -283,7 +283,7 @@ async def test_e15_a_live_request_is_held_until_something_happens(world: World) 
     world.publisher.run(feeds["run"].row["friendlyId"] or "").start()
     answers = [await polling for polling in polls.values()]
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # a hold lasts longer
     assert all(answer.up_to_date and answer.operations == ["update"] for answer in answers)
 
 
