@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
-
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from gateway.changes import Outcome
 from gateway.publisher.async_hearing import AsyncHearing
+from gateway.publisher.async_wire import AsyncWire
 from gateway.publisher.cancelling import COLUMNS
-from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.gathering import MOST_ROUNDS, Gathering, gathering_of
+from gateway.publisher.mailing import COMMANDS_AT_ONCE, DEFERRED, DROPPED, TURNS, Mailing, Told, turn_of
 from gateway.publisher.reading import read_document, read_on
-from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
+from gateway.publisher.sending import REDIS_ERRORS, read_columns, renew, say
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractContextManager
 
     from gateway.changes import Change, Operation
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.publisher.configuration import Address
     from gateway.publisher.leases import Held
     from gateway.publisher.places import Place
+    from gateway.publisher.sending import Asking
     from gateway.publisher.unsent import Unsent
     from gateway.store.writing import ChangeWriter
 
@@ -44,28 +43,28 @@ class AsyncSender(Mailing):
     def __init__(self, address: Address, writer: ChangeWriter) -> None:
         super().__init__(address, writer)
         self._loop = asyncio.get_running_loop()
-        self._client: redis.asyncio.Redis | None = None
+        self._wire: AsyncWire | None = None
         self._turns = [asyncio.Lock() for _ in range(TURNS)]
-        self._connections = asyncio.Semaphore(CONNECTIONS)
         self._news = asyncio.Event()
-        self._wakes_at = 0.0  # when the task looks again by itself
         self._task: asyncio.Task[None] | None = None
         self._hearing: AsyncHearing | None = None
         self._closing = False
 
     async def say(self, change: Change, holder: object = None) -> Told:
         """As `Sender.say`."""
+        gathering = gathering_of(self)
+        if gathering is not None:
+            self._put(change, holder, apart=True)
+            return await self._gather(change.run, gathering)
         async with self._turns[turn_of(change.run)]:
-            now = time.monotonic()
-            self._leases.note(change, holder, now)
-            self._outbox.put(change, now)
+            self._put(change, holder)
             return await self._send(change.run)
 
     async def operate(self, run: str, operation: Operation, attempt: int | None) -> Told:
         """Change metadata: at once if it is some time since the last, else soon, together with what follows."""
         outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
         if outcome is Outcome.DEFERRED:
-            self._wake()
+            self._wake(self._outbox.due(run))
         return await self._send_if_due(run, outcome)
 
     async def append(self, run: str, stream: str, chunks: list[bytes]) -> Told:
@@ -76,12 +75,48 @@ class AsyncSender(Mailing):
         """As `Sender._send_if_due`."""
         if outcome is not None:
             return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
+        gathering = gathering_of(self)
+        if gathering is not None:
+            return await self._gather(run, gathering)
         try:
             async with self._turns[turn_of(run)]:
                 return await self._send(run)
         except BaseException:  # cancelled, while it waited for its turn
             self._wake()
             raise
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """As `Sender.together`, for this task and those that it starts in the block."""
+        gathering = Gathering(self)
+        try:
+            with gathering:
+                yield
+        finally:
+            await self._send_rest(gathering)
+
+    async def _gather(self, run: str, gathering: Gathering) -> Told:
+        """As `Sender._gather`."""
+        self._postpone(run, gathering)
+        if gathering.is_full(self._at_once) and not self._hand_over(gathering):
+            await self._send_all(gathering.take())
+        return DEFERRED
+
+    async def _send_rest(self, gathering: Gathering) -> None:
+        handed_over = gathering.handed_over
+        await self._send_all(self._still_waiting(dict.fromkeys((*handed_over, *gathering.take()))))
+        for run in handed_over:  # what the task is sending is done when we have its turn
+            async with self._turns[turn_of(run)]:
+                pass
+
+    async def _send_all(self, runs: Sequence[str]) -> None:
+        for _ in range(MOST_ROUNDS):  # each time what the runs say next
+            if not runs:
+                return
+            async with self._turns_for(runs) as held:
+                if not await self._send_together(held):
+                    return  # what is kept goes when Redis is back
+            runs = self._still_waiting(runs)
 
     async def read(self, run: str, names: Sequence[str]) -> list[Any] | None:
         """Some columns of a run, decoded; None when Redis does not answer, or is known not to."""
@@ -99,7 +134,7 @@ class AsyncSender(Mailing):
         """As `Sender.look`."""
         return await self._read(read_on(place, self._lock, self._writer)) is not None
 
-    async def _read(self, conversation: Generator[Any, Any, Any]) -> Any:
+    async def _read(self, conversation: Asking) -> Any:
         if not self._may_read():
             return None
         try:
@@ -137,12 +172,14 @@ class AsyncSender(Mailing):
 
     async def _flush_once(self, deadline: float) -> bool:
         insist = True  # the pause was meant to spare the job, which is over or asks for it
-        for index, turn in enumerate(self._turns):
-            async with turn:  # what another task is sending is done when we have its turn
-                for run in self._waiting(index):
-                    if await self._send(run, insist=insist) is DEFERRED or time.monotonic() > deadline:
-                        return False
-                    insist = False
+        while runs := self._some_unsent():
+            async with self._turns_for(runs) as held:
+                if not await self._send_together(held, insist=insist) or time.monotonic() > deadline:
+                    return False
+            insist = False
+        for turn in self._turns:  # what another task is sending is done when we have its turn
+            async with turn:
+                pass
         return not self.statistics.unsent
 
     async def close(self, timeout: float) -> bool:
@@ -156,9 +193,9 @@ class AsyncSender(Mailing):
                 await task
         if self._hearing is not None:
             await self._hearing.close()
-        client, self._client = self._client, None
-        if client is not None:
-            await _close(client)
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
         return done
 
     async def _send(self, run: str, *, insist: bool = False) -> Told:
@@ -166,7 +203,7 @@ class AsyncSender(Mailing):
         told = DEFERRED
         while (unsent := self._take(run, insist=insist)) is not None:
             told = await self._post(unsent)
-            if told is DEFERRED:
+            if told is DEFERRED or not self._outbox.waits(run):
                 break
         return told
 
@@ -180,46 +217,50 @@ class AsyncSender(Mailing):
             raise
         return self._sent(unsent, said)
 
-    async def _drive(self, conversation: Generator[Any, Any, Any]) -> Any:
-        """Hand what *conversation* asks to the client, and the replies back."""
-        client: Any = self._connected()
+    async def _send_together(self, runs: Sequence[str], *, insist: bool = False) -> bool:
+        """As `Sender._send_together`."""
+        taken = self._take_some(runs, insist=insist)
+        now = time.monotonic()
         try:
-            command = next(conversation)
-            while True:
-                if isinstance(command, Pause):
-                    await asyncio.sleep(command.seconds)
-                    command = conversation.send(None)
-                    continue
-                try:
-                    async with asyncio.timeout(TIMEOUT_SECONDS), self._connections:
-                        reply = await client.execute_command(*command)
-                except REDIS_ERRORS as error:
-                    command = conversation.throw(error)
-                else:
-                    command = conversation.send(reply)
-        except StopIteration as end:
-            return end.value
+            results = await self._connected().hold_all([say(unsent, self._writer, now) for unsent in taken])
+        except BaseException:
+            for unsent in taken:
+                self._interrupted(unsent)
+            raise
+        return self._settle(taken, results)
 
-    def _connected(self) -> redis.asyncio.Redis:
-        if self._client is None:
-            # No `socket_timeout`: with one, redis-py sends inside of `asyncio.wait_for`, which up to Python 3.11
-            # swallows a cancellation that comes at the wrong moment. Our own time-out is around the whole command.
-            self._client = redis.asyncio.Redis.from_url(
-                self._address.url,
-                socket_timeout=None,
-                socket_connect_timeout=TIMEOUT_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-            )
-        return self._client
+    @asynccontextmanager
+    async def _turns_for(self, runs: Sequence[str]) -> AsyncIterator[list[str]]:
+        """As `Sender._turns_for`."""
+        turns = dict.fromkeys(turn_of(run) for run in runs)
+        held: set[int] = set()
+        try:
+            for turn in turns:
+                if not held or not self._turns[turn].locked():
+                    await self._turns[turn].acquire()
+                    held.add(turn)
+            yield [run for run in runs if turn_of(run) in held]
+        finally:
+            for turn in held:
+                self._turns[turn].release()
+
+    async def _drive(self, conversation: Asking) -> Any:
+        return await self._connected().hold(conversation)
+
+    def _connected(self) -> AsyncWire:
+        if self._wire is None:
+            self._wire = AsyncWire(self._address.url)
+        return self._wire
 
     def _move(self) -> None:
-        self._client = None
+        self._wire = None
         hearing, self._hearing = self._hearing, None
         if hearing is not None:
             hearing.give_up()
 
-    def _wake(self) -> None:
-        due = self._next_due()
+    def _wake(self, due: float | None = None) -> None:
+        if due is None:
+            due = self._next_due()
         if due is None or self._closing:
             return
         if self._task is None or self._task.done():
@@ -233,9 +274,12 @@ class AsyncSender(Mailing):
             while (due := self._next_due()) is not None:
                 await self._sleep_until(due)
                 await self._renew(self._leases_due())
-                for run in self._outbox.due_runs(time.monotonic()):
-                    async with self._turns[turn_of(run)]:
-                        await self._send(run)
+                runs = self._outbox.due_runs(time.monotonic())
+                while runs:
+                    some, runs = runs[: self._at_once], runs[self._at_once :]
+                    async with self._turns_for(some) as held:
+                        if not await self._send_together(held):
+                            break
         except asyncio.CancelledError:
             # The loop is about to end, and cancels whatever still runs; nobody will ask for a flush any more.
             if not self._closing:
@@ -243,14 +287,11 @@ class AsyncSender(Mailing):
             raise
 
     async def _renew(self, leases: list[Held]) -> None:
-        for index, held in enumerate(leases):
-            try:
-                applied = await self._drive(renew(held.renewal, self._writer))
-            except REDIS_ERRORS as error:
-                if not self._not_renewed(leases[index:], error):
-                    return
-            else:
-                self._renewed(held, applied)
+        for start in range(0, len(leases), COMMANDS_AT_ONCE):
+            some = leases[start : start + COMMANDS_AT_ONCE]
+            results = await self._connected().hold_all([renew(held.renewal, self._writer) for held in some])
+            if not self._settle_leases(some, results, leases[start:]):
+                return
 
     async def _sleep_until(self, due: float) -> None:
         delay = due - time.monotonic()
@@ -262,8 +303,3 @@ class AsyncSender(Mailing):
             async with asyncio.timeout(delay):
                 await self._news.wait()
         self._wakes_at = 0.0
-
-
-async def _close(client: Any) -> None:
-    with suppress(*REDIS_ERRORS):
-        await client.aclose()

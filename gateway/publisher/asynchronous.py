@@ -24,9 +24,10 @@ from gateway.publisher.outbox import Outbox
 from gateway.publisher.places import Place
 from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, relatives_of
 from gateway.publisher.saying import MetadataSayings, Sayings
-from gateway.publisher.sender import Sender, rehearse
+from gateway.publisher.sender import Sender
 from gateway.publisher.sending import Loss
 from gateway.publisher.streams import AsyncStream
+from gateway.publisher.wire import rehearse
 from gateway.store.inputs import input_stream
 from gateway.tracing import publishing, tracing
 
@@ -112,6 +113,16 @@ class AsyncPublisher:
                 await run.fail(error)
                 raise
             await run.complete()
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """
+        As `Publisher.together`, for this task and those that it starts in the block.
+
+        Tasks that say something at the same moment, with `asyncio.gather` say, share round trips without it.
+        """
+        async with self._opened().together():
+            yield
 
     @property
     def statistics(self) -> Statistics:

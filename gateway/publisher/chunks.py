@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 #: Streams whose numbering is remembered. One that is forgotten goes on under another name, which costs nothing.
@@ -21,10 +21,11 @@ class Batch:
     writer: str
     first: int
     chunks: list[bytes]
+    #: Of all of them; counted along, since every chunk that comes asks for it.
+    bytes: int = field(init=False)
 
-    @property
-    def bytes(self) -> int:
-        return sum(map(len, self.chunks))
+    def __post_init__(self) -> None:
+        self.bytes = sum(map(len, self.chunks))
 
     def follows(self, other: Batch) -> bool:
         """Whether it begins where *other* ends."""
@@ -60,5 +61,6 @@ def extend(batches: list[Batch], later: list[Batch]) -> None:
         last = next((known for known in reversed(batches) if known.stream == batch.stream), None)
         if last is not None and batch.follows(last):
             last.chunks.extend(batch.chunks)
+            last.bytes += batch.bytes
         else:
             batches.append(batch)

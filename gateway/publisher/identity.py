@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from gateway.changes import Change, Limits, change
+from gateway.changes import Change, Limits, change, check_attempt, check_run, status_change
 from gateway.durations import parse_duration
 from gateway.errors import BadChange, BadInput, Cancelled
 from gateway.metadata import is_number
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 
     from gateway.publisher.context import Context
 
-_ID_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH: Final = 24
+#: Each byte as one of 32 letters and digits, all of them equally often: 120 bits in all.
+_ID_LETTERS: Final = b"0123456789abcdefghjkmnpqrstvwxyz" * 8
 JSON_TYPE: Final = "application/json"
 
 
 def new_run_id() -> str:
     """An id that nobody guesses and no other run has."""
-    return "run_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+    return "run_" + secrets.token_bytes(_ID_LENGTH).translate(_ID_LETTERS).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,9 @@ class Identity:
     """What a handle knows of its run."""
 
     id: str
-    origin: Origin = field(default_factory=Origin)
+    origin: Origin
+    #: The same as a change: what each status says besides.
+    origin_change: Change
     #: The attempt that it speaks for, when it was told; the run's present one otherwise.
     attempt: int | None = None
     context: dict[str, Any] | None = None
@@ -117,16 +121,37 @@ def identity_of(
     cancelled: type[Cancelled] = Cancelled,
 ) -> Identity:
     """What a handle knows of its run, checked: a mistake is told at once, not by the first status."""
-    origin = Origin(task=task, tags=texts(tags), batch=batch, parent=parent, root=root)
-    change(run, attempt=attempt, initial=origin.columns, tags=origin.tags)
+    kind = (task, texts(tags), batch, parent, root)
+    try:
+        origin, known = _checked_origin(*kind)
+    except TypeError:  # something in it can't be remembered, and will be refused
+        origin, known = _checked_origin.__wrapped__(*kind)
+    if attempt is not None:
+        check_attempt(attempt)
     return Identity(
         id=run,
         origin=origin,
+        origin_change=Change(
+            run=check_run(run),
+            # It would not be there if nobody created it, or if Redis lost it meanwhile.
+            create=task is not None,
+            initial=known.initial,
+            tags=known.tags,
+        ),
         attempt=attempt,
         context=None if context is None else check_context(context),
         lease_seconds=lease_seconds(lease),
         cancelled=cancelled,
     )
+
+
+@lru_cache(maxsize=256)  # who creates many runs creates many of a kind
+def _checked_origin(
+    task: str | None, tags: tuple[str, ...], batch: str | None, parent: str | None, root: str | None
+) -> tuple[Origin, Change]:
+    """Where a run comes from, and the same as a change of some run."""
+    origin = Origin(task=task, tags=tags, batch=batch, parent=parent, root=root)
+    return origin, change("run", initial=origin.columns, tags=tags)
 
 
 def creation(
@@ -153,7 +178,6 @@ def creation(
     identity = identity_of(new_run_id() if id is None else id, task=task, **origin)
     delay = _milliseconds(delay_until)
     initial: dict[str, Any] = {
-        **identity.origin.columns,
         "payload": payload,
         "payloadType": None if payload is None else JSON_TYPE,
         "delayUntil": delay,
@@ -165,13 +189,11 @@ def creation(
     }
     if delay is not None and status == "QUEUED" and delay > time.time_ns() // 1_000_000:
         status = "DELAYED"
-    return identity, change(
-        identity.id,
-        create=True,
-        status=status,
+    return identity, status_change(
+        identity.origin_change,
+        status,
         initial={name: value for name, value in initial.items() if value is not None},
         metadata=metadata,
-        tags=identity.origin.tags,
         limits=limits,
     )
 

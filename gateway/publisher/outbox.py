@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gateway.changes import Change, Operation, Operator, Outcome
@@ -94,8 +95,25 @@ class Outbox:
 
     # What is said.
 
-    def put(self, change: Change, now: float) -> None:
-        """A change that is to be sent at once; what waits for its run goes with it."""
+    def put(self, change: Change, now: float, *, apart: bool = False) -> None:
+        """
+        A change that is to be sent at once; what waits for its run goes with it.
+
+        Of two statuses that wait the newer one is kept; *apart* they are sent one after the other, if Redis answers.
+        """
+        entries = self._runs.get(change.run)
+        stands_alone = entries is None or (
+            apart and not self.breaker.open and change.status and entries[-1].change.status
+        )
+        if stands_alone and not change.operations:  # as nearly always
+            unsent = Unsent(change, happened=now if change.status else 0.0, due=now)
+            if entries is None:
+                self._runs[change.run] = deque((unsent,))
+            else:
+                entries.append(unsent)
+            self._kept_bytes += size(change)
+            self._bound()
+            return
         operations = self._welcome(change.operations)
         unsent = self._open(change.run, now)
         if unsent.operations and change.status:
@@ -222,9 +240,9 @@ class Outbox:
             return list(self._runs)[:1] if now >= self.breaker.retry_at else []
         return [run for run, entries in self._runs.items() if entries[0].due <= now]
 
-    def unsent_runs(self) -> list[str]:
-        """Every run that has something to send, whenever that is due."""
-        return list(self._runs)
+    def unsent_runs(self, most: int | None = None) -> list[str]:
+        """The runs that have something to send, whenever that is due; *most* of them, who wait longest."""
+        return list(islice(self._runs, most))
 
     def take(self, run: str, now: float, *, insist: bool = False) -> Unsent | None:
         """What *run* has to send, or None: nothing, or not now. With *insist* the pause after a failure is ignored."""
@@ -255,10 +273,34 @@ class Outbox:
         return taken
 
     def _remember(self, moments: dict[str, float], run: str, now: float) -> None:
+        # The oldest stand first. One comes, up to two go: only as many are known as speak in an interval.
+        moments.pop(run, None)
         moments[run] = now
-        if len(moments) > 2 * MANY_OPERATIONS:
-            for old in [known for known, last in moments.items() if now - last >= self._interval]:
-                del moments[old]
+        for _ in range(2):
+            oldest = next(iter(moments))
+            if now - moments[oldest] < self._interval:
+                return
+            del moments[oldest]
+
+    def due(self, run: str) -> float | None:
+        """When *run* has something to send; None when it has not."""
+        entries = self._runs.get(run)
+        return entries[0].due if entries else None
+
+    def postpone(self, run: str, due: float) -> None:
+        """What *run* said last goes later than it would."""
+        entries = self._runs.get(run)
+        if entries:
+            entries[-1].due = due
+
+    def hasten(self, run: str, now: float) -> None:
+        """All that *run* has said goes now."""
+        for unsent in self._runs.get(run, ()):
+            unsent.due = now
+
+    def waits(self, run: str) -> bool:
+        """Whether *run* has something to send, whenever that is due."""
+        return run in self._runs
 
     def sent(self) -> None:
         self._sent += 1

@@ -22,9 +22,10 @@ from gateway.publisher.outbox import Outbox
 from gateway.publisher.places import Place
 from gateway.publisher.readers import Input
 from gateway.publisher.saying import MetadataSayings, Sayings
-from gateway.publisher.sender import Sender, rehearse
+from gateway.publisher.sender import Sender
 from gateway.publisher.sending import Loss
 from gateway.publisher.streams import Stream
+from gateway.publisher.wire import rehearse
 from gateway.store.inputs import input_stream
 from gateway.tracing import publishing, tracing
 
@@ -151,6 +152,18 @@ class Publisher:
                 run.fail(error)
                 raise
             run.complete()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """
+        What is said in the block goes out together, many changes with each round trip: for whoever says much at once.
+
+        Every call in it returns at once, with `deferred`, unless it makes the number full that goes out together. Each
+        run's changes keep their order, and each of its statuses is told. At the end of the block all of it has been
+        sent, or is kept, as ever, while Redis is away. What other threads say is not concerned.
+        """
+        with self._opened().together():
+            yield
 
     @property
     def statistics(self) -> Statistics:

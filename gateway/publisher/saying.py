@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gateway.changes import Change, Limits, Operation, Operator, change
+from gateway.changes import Change, Limits, Operation, Operator, change, status_change
 from gateway.errors import BadChange, TooLarge
 from gateway.metadata import checked, is_number, progress_value
 from gateway.publisher.context import check_context
@@ -204,20 +204,17 @@ class Sayings(MetadataSayings[Said], StreamSayings[Said]):
         error: BaseException | str | None = None,
         tags: Sequence[str] = (),
     ) -> Said:
-        origin = self._identity.origin
+        identity = self._identity
         if error is not None:
             columns = {**(columns or {}), "error": error_column(error)}
         return self._say(
-            change(
-                self.id,
-                # It would not be there if nobody created it, or if Redis lost it meanwhile.
-                create=origin.task is not None,
-                attempt=attempt or self._identity.attempt,
-                status=name,
+            status_change(
+                identity.origin_change,
+                name,
+                attempt=attempt or identity.attempt,
                 columns=columns,
-                initial=origin.columns,
-                tags=tuple(dict.fromkeys(origin.tags + texts(tags))),
-                lease_seconds=(self._identity.lease_seconds or None) if name == AT_WORK else None,
+                tags=texts(tags) if tags else (),
+                lease_seconds=(identity.lease_seconds or None) if name == AT_WORK else None,
                 limits=self._limits,
             )
         )

@@ -7,27 +7,32 @@ stays the parent's to send.
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - see `rehearse`
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from gateway.changes import Change, Outcome
-from gateway.errors import Misconfigured
 from gateway.publisher.cancelling import COLUMNS
+from gateway.publisher.gathering import MOST_ROUNDS, Gathering, gathering_of
 from gateway.publisher.hearing import Hearing
-from gateway.publisher.mailing import CONNECTIONS, DEFERRED, DROPPED, TIMEOUT_SECONDS, TURNS, Mailing, Told, turn_of
+from gateway.publisher.mailing import (
+    COMMANDS_AT_ONCE,
+    DEFERRED,
+    DROPPED,
+    TIMEOUT_SECONDS,
+    TURNS,
+    Mailing,
+    Told,
+    turn_of,
+)
 from gateway.publisher.reading import read_document, read_on
-from gateway.publisher.sending import REDIS_ERRORS, Pause, read_columns, renew, say
+from gateway.publisher.sending import REDIS_ERRORS, read_columns, renew, say
+from gateway.publisher.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from gateway.changes import Operation
@@ -35,8 +40,9 @@ if TYPE_CHECKING:
     from gateway.publisher.configuration import Address
     from gateway.publisher.leases import Held
     from gateway.publisher.places import Place
+    from gateway.publisher.sending import Asking
     from gateway.publisher.unsent import Unsent
-    from gateway.store.writing import ChangeWriter, Command
+    from gateway.store.writing import ChangeWriter
 
 #: The thread that sends what waits. What others log in it is of our own doing.
 THREAD_NAME: Final = "runcast publisher"
@@ -53,15 +59,13 @@ class Sender(Mailing):
 
     def __init__(self, address: Address, writer: ChangeWriter) -> None:
         super().__init__(address, writer)
-        self._client: redis.Redis | None = None
+        self._wire: Wire | None = None
         self._news = threading.Condition(self._lock)
         self._here = _Here()
         self._interruptions: deque[Callable[[], object]] = deque()
         self._turns = [threading.RLock() for _ in range(TURNS)]
-        self._connections = threading.BoundedSemaphore(CONNECTIONS)
         self._thread: threading.Thread | None = None
         self._hearing: Hearing | None = None
-        self._wakes_at = 0.0  # when the thread looks again by itself
         self._closed = False
 
     def say(self, change: Change, holder: object = None) -> Told:
@@ -74,6 +78,11 @@ class Sender(Mailing):
             return self._say_later(lambda: self._put(change, holder))
         self._here.busy = True
         try:
+            gathering = gathering_of(self)
+            if gathering is not None:
+                with self._lock:
+                    self._put(change, holder, apart=True)
+                return self._gather(change.run, gathering)
             with self._turns[turn_of(change.run)]:
                 with self._lock:
                     self._put(change, holder)
@@ -91,7 +100,7 @@ class Sender(Mailing):
             with self._lock:
                 outcome = self._outbox.operate(run, operation, attempt, time.monotonic())
                 if outcome is Outcome.DEFERRED:
-                    self._wake()
+                    self._wake(self._outbox.due(run))
             return self._send_if_due(run, outcome)
         finally:
             self._here.busy = False
@@ -114,6 +123,12 @@ class Sender(Mailing):
         """Send now, unless the outbox has said what becomes of it."""
         if outcome is not None:
             return DEFERRED if outcome is Outcome.DEFERRED else DROPPED
+        gathering = gathering_of(self)
+        if gathering is not None:
+            return self._gather(run, gathering)
+        return self._send_now(run)
+
+    def _send_now(self, run: str) -> Told:
         try:
             with self._turns[turn_of(run)]:
                 return self._send(run)
@@ -122,10 +137,45 @@ class Sender(Mailing):
                 self._wake()
             raise
 
-    def _put(self, change: Change, holder: object) -> None:
-        now = time.monotonic()
-        self._leases.note(change, holder, now)
-        self._outbox.put(change, now)
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread says in the block goes out together; at its end, all of it has."""
+        gathering = Gathering(self)
+        try:
+            with gathering:
+                yield
+        finally:
+            if not self._here.busy:  # a signal handler's block, in the middle of sending: see `_say_later`
+                self._here.busy = True
+                try:
+                    self._send_rest(gathering)
+                finally:
+                    self._here.busy = False
+                    self._say_what_was_interrupted()
+
+    def _gather(self, run: str, gathering: Gathering) -> Told:
+        """Let what was just put into the outbox wait for what else is said in the block."""
+        with self._lock:
+            self._postpone(run, gathering)
+        if gathering.is_full(self._at_once) and not self._hand_over(gathering):
+            self._send_all(gathering.take())
+        return DEFERRED
+
+    def _send_rest(self, gathering: Gathering) -> None:
+        handed_over = gathering.handed_over
+        self._send_all(self._still_waiting(dict.fromkeys((*handed_over, *gathering.take()))))
+        for run in handed_over:  # what the thread is sending is done when we have its turn
+            with self._turns[turn_of(run)]:
+                pass
+
+    def _send_all(self, runs: Sequence[str]) -> None:
+        for _ in range(MOST_ROUNDS):  # each time what the runs say next
+            if not runs:
+                return
+            with self._turns_for(runs) as held:
+                if not self._send_together(held):
+                    return  # what is kept goes when Redis is back
+            runs = self._still_waiting(runs)
 
     def _say_later(self, put: Callable[[], object]) -> Told:
         """A signal handler speaks while its thread is in here, with locks and half-done work: it has to wait."""
@@ -153,7 +203,7 @@ class Sender(Mailing):
         if not self._here.busy:  # a signal handler asks, in the middle of sending
             self._here.busy = True
             try:
-                self._send_if_due(run, None)
+                self._send_now(run)
             finally:
                 self._here.busy = False
                 self._say_what_was_interrupted()
@@ -164,7 +214,7 @@ class Sender(Mailing):
         """Read on in a stream. Returns whether Redis answered."""
         return self._read(read_on(place, self._lock, self._writer)) is not None
 
-    def _read(self, conversation: Generator[Any, Any, Any]) -> Any:
+    def _read(self, conversation: Asking) -> Any:
         if not self._may_read():
             return None
         try:
@@ -218,16 +268,15 @@ class Sender(Mailing):
 
     def _flush_once(self, deadline: float) -> bool:
         insist = True  # the pause was meant to spare the job, which is over or asks for it
-        for index, turn in enumerate(self._turns):
+        while runs := self._some_unsent():
+            with self._turns_for(runs) as held:
+                if not self._send_together(held, insist=insist) or time.monotonic() > deadline:
+                    return False
+            insist = False
+        for turn in self._turns:  # what another thread is sending is done when we have its turn
             if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 return False
-            try:  # what another thread is sending is done when we have its turn
-                for run in self._waiting(index):
-                    if self._send(run, insist=insist) is DEFERRED or time.monotonic() > deadline:
-                        return False
-                    insist = False
-            finally:
-                turn.release()
+            turn.release()
         return not self.statistics.unsent
 
     def close(self, timeout: float) -> bool:
@@ -236,15 +285,14 @@ class Sender(Mailing):
         with self._lock:
             self._closed = True
             self._news.notify_all()
-            thread, client, self._client = self._thread, self._client, None
+            thread, wire, self._wire = self._thread, self._wire, None
             hearing = self._hearing
         if hearing is not None:
             hearing.close()
         if thread is not None and thread.ident is not None and thread is not threading.current_thread():
             thread.join(TIMEOUT_SECONDS)
-        if client is not None:
-            with suppress(*REDIS_ERRORS):
-                client.close()
+        if wire is not None:
+            wire.close()
         return done
 
     def _send(self, run: str, *, insist: bool = False) -> Told:
@@ -252,7 +300,7 @@ class Sender(Mailing):
         told = DEFERRED
         while (unsent := self._take(run, insist=insist)) is not None:
             told = self._post(unsent)
-            if told is DEFERRED:
+            if told is DEFERRED or not self._outbox.waits(run):
                 break
         return told
 
@@ -266,64 +314,64 @@ class Sender(Mailing):
             raise
         return self._sent(unsent, said)
 
-    def _drive(self, conversation: Generator[Any, Any, Any]) -> Any:
-        """Hand what *conversation* asks to the client, and the replies back."""
-        client: Any = self._connected()
+    def _send_together(self, runs: Sequence[str], *, insist: bool = False) -> bool:
+        """What each of the runs has to say next, together. Needs their turns. Returns whether Redis answered."""
+        taken = self._take_some(runs, insist=insist)
+        now = time.monotonic()
         try:
-            command = next(conversation)
-            while True:
-                if isinstance(command, Pause):
-                    time.sleep(command.seconds)
-                    command = conversation.send(None)
-                    continue
-                try:
-                    reply = self._ask(client, command)
-                except REDIS_ERRORS as error:
-                    command = conversation.throw(error)
-                else:
-                    command = conversation.send(reply)
-        except StopIteration as end:
-            return end.value
-
-    def _ask(self, client: Any, command: Command) -> Any:
-        # redis-py opens a connection for each command at the same moment, and keeps it.
-        if not self._connections.acquire(blocking=False):
-            self._wait_for_a_connection()
-        try:
-            return client.execute_command(*command)
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
-            with self._lock:  # before another one tries, who waits for this connection
-                self._outbox.breaker.failed(time.monotonic())
+            results = self._connected().hold_all([say(unsent, self._writer, now) for unsent in taken])
+        except BaseException:
+            for unsent in taken:
+                self._interrupted(unsent)
             raise
+        return self._settle(taken, results)
+
+    @contextmanager
+    def _turns_for(self, runs: Sequence[str]) -> Iterator[list[str]]:
+        """
+        Wait for the turn of the first run; those of others come along if their turn is free, too.
+
+        So nobody who has a turn waits for another, and who says something waits for one round trip at most.
+        """
+        turns = dict.fromkeys(turn_of(run) for run in runs)
+        held: set[int] = set()
+        try:
+            for turn in turns:
+                if self._turns[turn].acquire(blocking=not held):
+                    held.add(turn)
+            yield [run for run in runs if turn_of(run) in held]
         finally:
-            self._connections.release()
+            for turn in held:
+                self._turns[turn].release()
 
-    def _wait_for_a_connection(self) -> None:
-        if not self._connections.acquire(timeout=TIMEOUT_SECONDS):
-            raise redis.TimeoutError("all connections wait for Redis")
-        with self._lock:
-            away = self._outbox.breaker.open
-        if away:  # whoever had the connection found out; it would only take another time-out to see the same
-            self._connections.release()
-            raise redis.TimeoutError("Redis did not answer others")
+    def _drive(self, conversation: Asking) -> Any:
+        return self._connected().hold(conversation)
 
-    def _connected(self) -> redis.Redis:
+    def _connected(self) -> Wire:
+        wire = self._wire
+        if wire is not None:
+            return wire
         with self._lock:
-            if self._client is None:
-                self._client = make_client(self._address.url)
-            return self._client
+            if self._wire is None:
+                self._wire = Wire(self._address.url, self._unanswered)
+            return self._wire
+
+    def _unanswered(self, wire: Wire) -> None:
+        with self._lock:
+            self._outbox.breaker.failed(time.monotonic())
+            if wire.is_stuck and self._wire is wire:
+                self._wire = None
 
     def _move(self) -> None:
-        self._client = None
+        self._wire = None
         hearing, self._hearing = self._hearing, None
         if hearing is not None:
             hearing.give_up()
 
-    def _wake(self) -> None:
-        due = self._next_due()
+    def _wake(self, due: float | None = None) -> None:
         if due is None:
-            return
-        if self._closed:
+            due = self._next_due()
+        if due is None or self._closed:
             return
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._send_what_waits, name=THREAD_NAME, daemon=True)
@@ -342,19 +390,18 @@ class Sender(Mailing):
                 if self._closed:
                     return
             self._renew(leases)
-            for run in runs:
-                with self._turns[turn_of(run)]:
-                    self._send(run)
+            while runs:
+                some, runs = runs[: self._at_once], runs[self._at_once :]
+                with self._turns_for(some) as held:
+                    if not self._send_together(held):
+                        break
 
     def _renew(self, leases: list[Held]) -> None:
-        for index, held in enumerate(leases):
-            try:
-                applied = self._drive(renew(held.renewal, self._writer))
-            except REDIS_ERRORS as error:
-                if not self._not_renewed(leases[index:], error):
-                    return
-            else:
-                self._renewed(held, applied)
+        for start in range(0, len(leases), COMMANDS_AT_ONCE):
+            some = leases[start : start + COMMANDS_AT_ONCE]
+            results = self._connected().hold_all([renew(held.renewal, self._writer) for held in some])
+            if not self._settle_leases(some, results, leases[start:]):
+                return
 
     def _wait_for_due(self) -> list[str]:
         due, now = self._next_due(), time.monotonic()
@@ -363,35 +410,3 @@ class Sender(Mailing):
             self._news.wait(None if due is None else due - now)
             self._wakes_at = 0.0
         return self._outbox.due_runs(time.monotonic())
-
-
-def rehearse(url: str) -> None:
-    """
-    Load what the first connection would load; connects to nothing.
-
-    A fork while another thread imports a module leaves the child with one that is being imported for ever, and its
-    own first import of it waits for that. So nothing may be left to import when publishing begins: neither what
-    redis-py loads for its first connection, nor what Python loads for its first name look-up.
-
-    Raises:
-        Misconfigured: When *url* can't be one.
-    """
-    make_client(url).connection_pool.make_connection()
-
-
-def make_client(url: str) -> redis.Redis:
-    """
-    A client that never keeps a job waiting for long. It does not retry: `sending` says what is tried again.
-
-    Raises:
-        Misconfigured: When *url* can't be one.
-    """
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise Misconfigured(f"the Redis URL can't be one: {error}") from error

@@ -103,6 +103,8 @@ def say(unsent: Unsent, writer: ChangeWriter, now: float) -> Generator[Command |
     """
     change, operations = unsent.stamped(now), list(unsent.operations)
     losses: list[Loss] = []
+    if not unsent.batches:  # as nearly always
+        return Said((yield from _say_change(unsent, writer, change, operations, losses)), tuple(losses))
     named = [batch.writer for batch in unsent.batches]
     missing = yield from _append(unsent.batches, change.run, writer, losses)
     if not _is_empty(change, operations):
@@ -209,7 +211,9 @@ def read_metadata(run: str, writer: ChangeWriter) -> Generator[Command | Pause, 
     # The version first: should the document change in between, it is newer than its version, and the script says so.
     version = yield from ask(("HGET", run_key(writer.environment, run), "_version"))
     stored = yield from ask(("HGETALL", metadata_key(writer.environment, run)))
-    return int(version or 0), {_text(key): decode_json(value) for key, value in stored.items()}
+    # A bare command is answered by a flat list, or, since RESP3, by a dictionary.
+    pairs = stored.items() if isinstance(stored, dict) else zip(stored[::2], stored[1::2], strict=True)
+    return int(version or 0), {_text(key): decode_json(value) for key, value in pairs}
 
 
 def read_columns(run: str, names: Sequence[str], writer: ChangeWriter) -> Asking:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGE: Final = ("payload", "output")
 _COUNTING: Final = frozenset({Operator.APPEND, Operator.INCREMENT})
 
-# As in apply_change.lua, which has the last word: kept statuses of one run become one, and it must be the one that
+# As in apply_changes.lua, which has the last word: kept statuses of one run become one, and it must be the one that
 # would have won.
 _RANK: Final = MappingProxyType(
     {"DELAYED": 1, "PENDING_VERSION": 2, "WAITING_FOR_DEPLOY": 2, "PENDING": 3, "DEQUEUED": 4, "EXECUTING": 5}
@@ -49,7 +49,7 @@ class Unsent:
     def stamped(self, now: float) -> Change:
         """The change as it is sent now."""
         age = max(0, round((now - self.happened) * 1000)) if self.change.status else 0
-        return replace(self.change, age_ms=age) if age else self.change
+        return self.change.aged(age) if age else self.change
 
     def name_operations(self) -> None:
         """Name them before they are sent, so that the script knows them should they come again."""

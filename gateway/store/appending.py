@@ -12,9 +12,7 @@ from gateway.store.redis_keys import (
     history_key,
     once_key,
     prefix,
-    run_key,
     script,
-    stream_key,
     stream_state_key,
 )
 
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.store.writing import ChangeWriter, Command
 
 SCRIPT: Final = "append_chunks"
+#: Words of a command before those of its appends.
+START: Final = 10
 #: Chunks that together are larger are published without their values: readers fetch them with one shared read.
 LARGE_APPEND_BYTES: Final = 64 * 1024
 #: The longest name that a writer may have.
@@ -76,19 +76,17 @@ class Append:
 
 
 def append_command(append: Append, writer: ChangeWriter) -> Command:
-    """The command for a server that knows the script; `whole_append` makes the one that brings the text along."""
-    environment = writer.environment
-    keys = (
-        history_key(environment),
-        run_key(environment, append.run),
-        stream_key(environment, append.run, append.stream),
-        stream_state_key(environment, append.run, append.stream),
-    )
+    """
+    The command for a server that knows the script; `whole_append` makes the one that brings the text along.
+
+    Those that go out together are better joined (joining.py).
+    """
     return (
-        *("EVALSHA", script(SCRIPT).sha1, len(keys), *keys),
-        *(prefix(environment), writer.publish, append.run, append.stream),
-        *(writer.retention.unfinished_ms, writer.retention.streams_ms, writer.limits.stream_bytes, LARGE_APPEND_BYTES),
-        *(append.writer, _or_nothing(append.first), _or_nothing(append.once_ms)),
+        *("EVALSHA", script(SCRIPT).sha1, 1, history_key(writer.environment)),
+        *(prefix(writer.environment), writer.publish, writer.retention.unfinished_ms, writer.retention.streams_ms),
+        *(writer.limits.stream_bytes, LARGE_APPEND_BYTES),
+        *(append.run, append.stream, append.writer, _or_nothing(append.first), _or_nothing(append.once_ms)),
+        len(append.chunks),
         *append.chunks,
     )
 
@@ -104,14 +102,16 @@ def whole_append(command: Command) -> Command:
 
 def read_append(reply: Any) -> Appended:
     """
-    What the script returned, from a client that decodes responses or one that does not.
+    What the script returned for the one append that it was told, from a client that decodes responses or one that does
+    not.
 
     Raises:
         ValueError: When it is not the script's answer.
     """
-    outcome, epoch, sequence, index, expected, announced = (
-        part.decode() if isinstance(part, bytes) else str(part) for part in reply
-    )
+    (answer,) = reply
+    outcome, epoch, sequence, index, expected, announced = [
+        part.decode() if isinstance(part, bytes) else str(part) for part in answer
+    ]
     return Appended(AppendOutcome(outcome), epoch, int(sequence), int(index), int(expected), announced == "1")
 
 

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import Unavailable
 from gateway.metrics.round_trips import RoundTrips
+from gateway.store.joining import joined, spread
 
 if TYPE_CHECKING:
     from gateway.store.writing import Command
@@ -118,12 +119,13 @@ class Pipe:
         try:
             with self.round_trips.timing("write"):
                 async with asyncio.timeout(TIMEOUT_SECONDS), self._client.pipeline(transaction=False) as pipeline:
-                    for call in calls:
-                        pipeline.execute_command(*call.command)
+                    sent = joined(call.command for call in calls)
+                    for command, _ in sent:
+                        pipeline.execute_command(*command)
                     replies: list[Any] = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
             return [_unavailable(error) for _ in calls]
-        return replies
+        return spread(sent, replies)
 
     def _refuse(self, calls: list[_Call]) -> None:
         """Whatever ended the sending, nobody waits for ever."""

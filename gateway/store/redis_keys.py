@@ -88,7 +88,7 @@ def stream_key(environment: EnvironmentId, run: str, stream: str) -> str:
 
 
 def stream_state_key(environment: EnvironmentId, run: str, stream: str) -> str:
-    """Hash: the next index, bytes, what was trimmed, and where each writer is. Lives as long as the stream."""
+    """Hash: the next index, bytes, what was trimmed, where each writer is, its renewal. Lives as long as the stream."""
     return f"{prefix(environment)}stream-state:{run},{stream}"
 
 

@@ -1,5 +1,5 @@
 """
-Changes ↔ the words of `apply_change.lua`. No client is used here: whoever has one sends the command.
+Changes ↔ the words of `apply_changes.lua`. No client is used here: whoever has one sends the command.
 
 The command is the same for every way in, synchronous, asynchronous and over HTTP.
 """
@@ -15,14 +15,12 @@ from gateway.store.redis_keys import (
     LARGE_COLUMN_BYTES,
     Retention,
     history_key,
-    metadata_key,
     prefix,
-    run_key,
     script,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from gateway.changes import Change
     from gateway.feeds import EnvironmentId
@@ -31,7 +29,11 @@ if TYPE_CHECKING:
 Triple = tuple[str, str, bytes]
 Command = tuple[str | bytes | int, ...]
 
-SCRIPT: Final = "apply_change"
+SCRIPT: Final = "apply_changes"
+#: Changes, or appends, that one call of their script may carry: Redis does nothing else meanwhile, some milliseconds.
+MOST_TOGETHER: Final = 32
+#: Words of a command before those of its changes.
+START: Final = 11
 #: Length of the name of a change that must not be applied twice; the script keeps the last names of each run.
 ONCE_LENGTH: Final = 8
 
@@ -80,6 +82,17 @@ class ChangeWriter:
     #: Sharded pub/sub would be SPUBLISH.
     publish: str = "PUBLISH"
     large_bytes: int = LARGE_COLUMN_BYTES
+    #: What every command begins with, `START` words.
+    _start: Command = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        start = (
+            *("EVALSHA", script(SCRIPT).sha1, 1, history_key(self.environment)),
+            *(prefix(self.environment), self.publish),
+            *(self.retention.finished_ms, self.retention.unfinished_ms, self.retention.streams_ms),
+            *(self.large_bytes, self.limits.metadata_bytes),
+        )
+        object.__setattr__(self, "_start", start)
 
     def by_digest(
         self, change: Change, operations: Sequence[Triple] = (), *, version: int | None = None, once: str = ""
@@ -87,47 +100,54 @@ class ChangeWriter:
         """
         The command that applies *change*, for a server that knows the script.
 
-        One that does not answers NOSCRIPT; `whole` makes the command that then brings the text along.
+        One that does not answers NOSCRIPT; `whole` makes the command that then brings the text along. Those that go out
+        together are better joined (joining.py).
 
         Args:
             operations: *change*'s metadata operations, as `gateway.metadata` makes them.
             version: The version of the metadata that they were computed from, if they were.
             once: A name by which the script knows the operations when they are sent again.
         """
-        keys = (
-            history_key(self.environment),
-            run_key(self.environment, change.run),
-            metadata_key(self.environment, change.run),
-        )
-        return ("EVALSHA", script(SCRIPT).sha1, len(keys), *keys, *self._arguments(change, operations, version, once))
+        return (*self._start, *_words(change, operations, version, once))
 
-    def _arguments(self, change: Change, operations: Sequence[Triple], version: int | None, once: str) -> Command:
-        return (
-            prefix(self.environment),
-            self.publish,
-            change.run,
-            int(change.create),
-            change.attempt or "",
-            change.status or "",
-            change.age_ms,
-            self.retention.finished_ms,
-            self.retention.unfinished_ms,
-            self.retention.streams_ms,
-            self.large_bytes,
-            self.limits.metadata_bytes,
-            "" if version is None else version,
-            once,
-            "" if change.lease_ms is None else change.lease_ms,
-            "" if change.ttl_ms is None else change.ttl_ms,
-            "" if change.max_duration_ms is None else change.max_duration_ms,
-            int(change.overdue) or "",
-            change.stream,
-            *_list(change.columns.items()),
-            *_list(change.initial.items()),
-            *_list(change.initial_metadata.items()),
-            *_list((tag,) for tag in change.tags),
-            *_list(operations),
-        )
+
+def _words(change: Change, operations: Sequence[Triple], version: int | None, once: str) -> Command:
+    """What the script is told of one change: only what there is to say."""
+    words: list[str | bytes | int] = [change.run, 0]
+    if change.create:
+        words += ("create", 1)
+    if change.attempt:
+        words += ("attempt", change.attempt)
+    if change.status:
+        words += ("status", change.status)
+    if change.age_ms:
+        words += ("age", change.age_ms)
+    if change.lease_ms is not None:
+        words += ("lease", change.lease_ms)
+    if change.ttl_ms is not None:
+        words += ("ttl", change.ttl_ms)
+    if change.max_duration_ms is not None:
+        words += ("max_duration", change.max_duration_ms)
+    if change.overdue:
+        words += ("overdue", 1)
+    if change.stream:
+        words += ("stream", change.stream)
+    for tag in change.tags:
+        words += ("tag", tag)
+    for name, json in change.columns.items():
+        words += ("column", name, json)
+    for name, json in change.initial.items():
+        words += ("initial", name, json)
+    for key, json in change.initial_metadata.items():
+        words += ("initial_metadata", key, json)
+    if version is not None:
+        words += ("version", version)
+    if once:
+        words += ("once", once)
+    for operation in operations:
+        words += operation
+    words[1] = len(words) - 2
+    return tuple(words)
 
 
 def whole(command: Command) -> Command:
@@ -137,23 +157,20 @@ def whole(command: Command) -> Command:
 
 def read_answer(reply: Any) -> Applied:
     """
-    What the script returned, from a client that decodes responses or one that does not.
+    What the script returned for the one change that it was told, from a client that decodes responses or one that does
+    not.
 
     Raises:
         ValueError: When it is not the script's answer.
     """
-    outcome, epoch, sequence, status, attempt = (
-        part.decode() if isinstance(part, bytes) else str(part) for part in reply
-    )
-    return Applied(Answer(outcome), epoch, int(sequence), status, int(attempt))
+    (answer,) = reply
+    # A list and a dictionary are faster than a generator and calling the enum, and this is done for every change.
+    outcome, epoch, sequence, status, attempt = [
+        part.decode() if isinstance(part, bytes) else str(part) for part in answer
+    ]
+    if outcome not in _ANSWERS:
+        raise ValueError(f"not an answer: {outcome!r}")
+    return Applied(_ANSWERS[outcome], epoch, int(sequence), status, int(attempt))
 
 
-def _list(entries: Iterable[Sequence[str | bytes]]) -> list[str | bytes | int]:
-    """A list as the script takes it, led by its length."""
-    flat: list[str | bytes | int] = [0]
-    count = 0
-    for entry in entries:
-        flat.extend(entry)
-        count += 1
-    flat[0] = count
-    return flat
+_ANSWERS: Final = {answer.value: answer for answer in Answer}

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 history of the environment   2 runs by their next deadline
 -- ARGV  prefix, lifetime of the history (ms), most runs
--- Returns {{run, status that it has by now, attempt}, …}. Whoever asked says so with apply_change.lua, which looks once more;
+-- Returns {{run, status that it has by now, attempt}, …}. Whoever asked says so with apply_changes.lua, which looks once more;
 -- so each is told once, however many gateways ask.
 --
 -- A lease is judged only by who has been looking for as long as it lasts: when Redis was away, no worker could renew, and

@@ -361,6 +361,9 @@ def test_a_refused_change_is_dropped_and_not_tried_for_ever(
     [
         lambda publisher: publisher.create(""),
         lambda publisher: publisher.create(7),
+        lambda publisher: publisher.create(["t"]),
+        lambda publisher: publisher.create("t", batch={"b": 1}),
+        lambda publisher: publisher.create("t", tags=[["a"]]),
         lambda publisher: publisher.create("t", id=7),
         lambda publisher: publisher.create("t", number="7"),
         lambda publisher: publisher.create("t", ttl=[]),

@@ -11,16 +11,17 @@ from redis.exceptions import NoScriptError
 from gateway.changes import Limits, Operation, change
 from gateway.codec import Event, decode_event, decode_json
 from gateway.metadata import native
+from gateway.store.joining import joined, spread
 from gateway.store.redis_keys import Retention, history_key, metadata_key, prefix, run_key
 from gateway.store.writing import Applied, ChangeWriter, read_answer, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import redis
 
     from gateway.feeds import EnvironmentId
-    from gateway.store.writing import Triple
+    from gateway.store.writing import Command, Triple
 
 
 class Changing:
@@ -45,6 +46,16 @@ class Changing:
 
         And `triples`, `version`, `once`, `age`, `overdue` and `lease_ms`.
         """
+        return read_answer(self._ask(self.command(run, **said)))
+
+    def apply_together(self, changes: Sequence[Mapping[str, Any]]) -> list[Applied | Exception]:
+        """As `apply`, for what goes out in the same moment; an error for each that has one alone."""
+        sent = joined(self.command(**said) for said in changes)
+        replies = spread(sent, [self._ask(command) for command, _ in sent])
+        return [reply if isinstance(reply, Exception) else read_answer(reply) for reply in replies]
+
+    def command(self, run: str = "run_1", **said: Any) -> Command:
+        """The command for what `apply` is told."""
         triples: Sequence[Triple] | None = said.pop("triples", None)
         version, once, age = said.pop("version", None), said.pop("once", ""), said.pop("age", 0)
         operations: Sequence[Operation] = said.pop("operations", ())
@@ -53,12 +64,14 @@ class Changing:
         if triples is None:
             triples = native(operations)
             assert triples is not None
-        command: Any = self.writer.by_digest(made, triples, version=version, once=once)
+        return self.writer.by_digest(made, triples, version=version, once=once)
+
+    def _ask(self, command: Any) -> Any:
         client: Any = self.client
         try:
-            return read_answer(client.execute_command(*command))
+            return client.execute_command(*command)
         except NoScriptError:
-            return read_answer(client.execute_command(*whole(command)))
+            return client.execute_command(*whole(command))
 
     def create(self, run: str = "run_1", task: str = "resize", *, status: str = "QUEUED", **said: Any) -> Applied:
         initial = {"taskIdentifier": task, **said.pop("initial", {})}

@@ -247,6 +247,22 @@ async def test_a_stream_is_not_kept_longer_than_it_may(client: Any, streaming: S
     assert client.pttl(stream_key(streaming.environment, RUN, KEY)) <= 70_000
 
 
+async def test_who_keeps_streams_for_longer_is_heard_at_once(client: Any, streaming: Streaming) -> None:
+    """Lifetimes are not renewed with every append; but those who append may be set up differently."""
+    key = stream_key(streaming.environment, RUN, KEY)
+    lifetimes = []
+    for seconds in (60, 3600, 60):
+        writer = type(streaming.changing.writer)(
+            environment=streaming.environment, retention=Retention(streams_seconds=seconds)
+        )
+        client.execute_command(*whole_append(append_command(Append(RUN, KEY, [b"1"]), writer)))
+        lifetimes.append(client.pttl(key))
+
+    assert lifetimes[0] <= 70_000
+    assert lifetimes[1] > 3_600_000
+    assert lifetimes[2] <= 70_000
+
+
 async def test_ten_thousand_chunks_in_one_command(streaming: Streaming) -> None:
     """More than Lua lets a function take as arguments."""
     streaming.append(*map(str, range(10_000)))

@@ -8,9 +8,10 @@ local function key_lifetime(kept) return math.floor(kept * 9 / 8) + 1000 end
 local function due_after(kept) return math.floor(kept * 17 / 16) end
 local function renewal_is_due(kept, age) return age >= kept / 16 end
 
--- Lets a key live at least so long. (PEXPIRE … GT needs Redis 7.)
+-- Lets a key that many runs share live at least so long, and a sixteenth longer when it has to be told, so that it is not
+-- told again for each of them. (PEXPIRE … GT needs Redis 7.)
 local function extend(key, lifetime)
-  if redis.call('PTTL', key) < lifetime then redis.call('PEXPIRE', key, integer(lifetime)) end
+  if redis.call('PTTL', key) < lifetime then redis.call('PEXPIRE', key, math.floor(lifetime * 17 / 16)) end
 end
 
 -- The feeds that hold a run, besides its own. Each has two sorted sets of run ids: `feed:…` by the number of the last
@@ -33,11 +34,20 @@ local function stream_keys(prefix, run, streams)
   return keys
 end
 
--- Runs whose keys expired while nobody swept leave their ids behind; the oldest of an index are looked at
+-- Runs whose keys expired while nobody swept leave their ids behind; the oldest of each index are looked at
 -- whenever a run enters it, so that an index never grows by more than lives in it.
-local function drop_dead(prefix, index)
-  for _, run in ipairs(redis.call('ZRANGE', index, 0, 1)) do
-    if redis.call('EXISTS', prefix .. 'run:' .. run) == 0 then redis.call('ZREM', index, run) end
+local function drop_dead(prefix, feeds)
+  local runs, rows, indexes = {}, {}, {}
+  for _, feed in ipairs(feeds) do
+    for _, index in ipairs({prefix .. 'feed:' .. feed, prefix .. 'created:' .. feed}) do
+      for _, run in ipairs(redis.call('ZRANGE', index, 0, 1)) do
+        runs[#runs + 1], rows[#rows + 1], indexes[#indexes + 1] = run, prefix .. 'run:' .. run, index
+      end
+    end
+  end
+  if redis.call('EXISTS', unpack(rows)) == #rows then return end  -- as a rule all live, and one call tells
+  for i, row in ipairs(rows) do
+    if redis.call('EXISTS', row) == 0 then redis.call('ZREM', indexes[i], runs[i]) end
   end
 end
 

@@ -1,4 +1,4 @@
-"""What `apply_change.lua` promises, on every kind of server."""
+"""What `apply_changes.lua` promises, on every kind of server."""
 
 from __future__ import annotations
 
