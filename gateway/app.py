@@ -33,14 +33,17 @@ from gateway.store.run_writer import RunWriter
 from gateway.tracing import tracing
 from gateway.transports import refusals
 from gateway.transports.admission import Admission
+from gateway.transports.events_desk import EventsDesk
 from gateway.transports.expirations import Expirations
 from gateway.transports.poll import PollEndpoint
 from gateway.transports.reloading import Reloading
 from gateway.transports.renewing import Renewals
 from gateway.transports.revoking import RevocationWatch
+from gateway.transports.sse import PATH as EVENTS_PATH
 from gateway.transports.sse import EventsEndpoint
 from gateway.transports.viewing import Services
-from gateway.transports.websocket import WebSocketEndpoint
+from gateway.transports.websocket import PATH as SOCKET_PATH
+from gateway.transports.websocket import SocketDesk, WebSocketEndpoint
 from gateway.triggerdev import batches as batches_of_theirs
 from gateway.triggerdev import elsewhere, feeds, inputs, later, listing, metadata
 from gateway.triggerdev import runs as runs_of_theirs
@@ -95,14 +98,18 @@ def create_app(
     )
     monitor = Monitor(services)
     _hide_secrets(settings, keyring)
+    events_desk = EventsDesk(services)
+    if not routes:  # of which one might be before ours
+        services.desk.add(events_desk)
+        services.desk.add_for_sockets(SocketDesk(services))
 
     app = Starlette(
         routes=[
             *routes,
             *_triggerdev(services),  # first, because polls come most often
             *_api(services),
-            WebSocketRoute("/v1/ws", WebSocketEndpoint(services)),
-            Route("/v1/events", EventsEndpoint(services)),
+            WebSocketRoute(SOCKET_PATH, WebSocketEndpoint(services)),
+            Route(EVENTS_PATH, EventsEndpoint(services, events_desk)),
             Route("/v1/poll", PollEndpoint(services)),
             *_watching(services, monitor, beside=settings.metrics_port is None),
             WebSocketRoute("/{path:path}", _NoSocketHere()),

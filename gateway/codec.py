@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
+from gateway.cursors import spell_cursor
 from gateway.errors import BadChange, BadMessage
 from gateway.feeds import RunId
 from gateway.runs import COLUMNS, METADATA, PUBLIC_STATUS, Kind, Status, flags
@@ -113,7 +115,9 @@ class Transition:
         }
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as values are elsewhere: setting a dozen fields costs a frozen class three times as much, and one of
+# these is made for every change that is heard. Nobody changes one.
+@dataclass(slots=True)
 class Event:
     """A change as it was published: what a viewer who is caught up needs to hear."""
 
@@ -134,11 +138,24 @@ class Event:
     transition: Transition | None
     #: Tags that the run did not carry before.
     added: frozenset[str]
+    #: What a view told of it, by what that view hides: other feeds are told the same (feed/view.py).
+    told: dict[frozenset[str], bytes | None] = field(default_factory=dict, init=False, compare=False, repr=False)
     #: As of an append; a change has nothing large, since that is left out.
     size: ClassVar[int] = 0
 
+    @property
+    def cursor(self) -> str:
+        """Of who has been told it."""
+        return spell_cursor(self.epoch, self.sequence)
 
-@dataclass(frozen=True, slots=True)
+    @property
+    def moment(self) -> int | None:
+        """When it was stored (ms since 1970, by Redis's clock), if it says so."""
+        moment = self.columns.get("updatedAt")
+        return moment if type(moment) is int else None
+
+
+@dataclass(slots=True)  # as Event
 class Chunk:
     """One piece of a stream: its number in the environment, its index in the stream, its JSON as it was written."""
 
@@ -149,7 +166,7 @@ class Chunk:
     at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as Event
 class AppendEvent:
     """Chunks that were put at the end of a stream. Its `sequence` is the number of the last one."""
 
@@ -162,7 +179,17 @@ class AppendEvent:
     left_out: bool
     #: When they were put there (ms since 1970, by Redis's clock).
     appended: int
-    transition: None = None
+    transition: ClassVar[None] = None
+
+    @property
+    def cursor(self) -> str:
+        """Of who has been told it."""
+        return spell_cursor(self.epoch, self.sequence)
+
+    @property
+    def moment(self) -> int:
+        """As of an `Event`."""
+        return self.appended
 
     @property
     def size(self) -> int:
@@ -172,7 +199,7 @@ class AppendEvent:
 
 def decode_event(raw: bytes) -> Event | AppendEvent:
     """
-    Read what `apply_change.lua` or `append_chunks.lua` published.
+    Read what `apply_changes.lua` or `append_chunks.lua` published.
 
     Raises:
         ValueError: When it was written by something else.
@@ -181,20 +208,21 @@ def decode_event(raw: bytes) -> Event | AppendEvent:
         fields = orjson.loads(raw)
         if "k" in fields:
             return _append_event(fields)
-        transition = fields.get("t")
+        get = fields.get
+        transition, deleted, added = get("t"), get("d"), get("n")
         event = Event(
-            sequence=fields["s"],
-            epoch=fields["e"],
-            run=RunId(fields["r"]),
-            created=fields["b"],
-            tags=tuple(fields["g"]),
-            columns=fields["c"],
-            whole=fields.get("w", False),
-            metadata=fields.get("m", {}),
-            deleted=tuple(fields.get("d", ())),
-            left_out=fields.get("l", {}),
-            transition=Transition(*transition) if transition else None,
-            added=frozenset(fields.get("n", ())),
+            fields["s"],
+            fields["e"],
+            fields["r"],
+            fields["b"],
+            tuple(fields["g"]),
+            fields["c"],
+            get("w", False),
+            get("m", _NOTHING),
+            tuple(deleted) if deleted else (),
+            get("l", _NOTHING),
+            Transition(*transition) if transition else None,
+            frozenset(added) if added else _NO_TAGS,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an event: {raw[:80]!r}") from error
@@ -206,13 +234,18 @@ def decode_event(raw: bytes) -> Event | AppendEvent:
     return event
 
 
+#: What an event does not say. Shared, so never to be changed.
+_NOTHING: Final[dict[str, Any]] = {}
+_NO_TAGS: Final[frozenset[str]] = frozenset()
+
+
 def _append_event(fields: dict[str, Any]) -> AppendEvent:
-    last, count, index = int(fields["s"]), int(fields["n"]), int(fields["o"])
-    texts = [str(text).encode() for text in fields.get("a", ())]
+    last, count, index, appended = int(fields["s"]), int(fields["n"]), int(fields["o"]), int(fields["u"])
+    texts = fields.get("a", ())
     if len(texts) not in (0, count):
         raise TypeError("chunks are missing")
-    appended = int(fields["u"])
-    chunks = tuple(Chunk(last - count + 1 + i, index + i, text, appended) for i, text in enumerate(texts))
+    first = last - count + 1
+    chunks = tuple([Chunk(first + i, index + i, text.encode(), appended) for i, text in enumerate(texts)])
     run, stream = RunId(str(fields["r"])), str(fields["k"])
     return AppendEvent(last, str(fields["e"]), run, stream, chunks, not texts, appended)
 
@@ -246,21 +279,26 @@ def public_status(raw: str) -> Status:
 def rfc3339(milliseconds: int) -> str:
     """A moment as people and JavaScript read it, in UTC: 2026-01-31T10:00:00.123Z."""
     seconds, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_rfc3339_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=256)  # what happens now happens in the same second as what happened before it
+def _rfc3339_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def public_changes(columns: Mapping[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
     """The fields of the public object that changed, from decoded columns."""
     shown: dict[str, Any] = {}
     for name, value in columns.items():
-        column = COLUMNS.get(name)
-        if column is None or name in hidden:
+        found = _PUBLIC.get(name)
+        if found is None or name in hidden:
             continue
-        if column.kind is Kind.PLAIN or value is None:
-            if column.kind is not Kind.INTERNAL:
-                shown[column.public] = value
+        public, show = found
+        if show is None or value is None:
+            shown[public] = value
         else:
-            _show[column.kind](shown, column.public, value)
+            show(shown, public, value)
     return shown
 
 
@@ -268,13 +306,14 @@ def public_run(row: Row, hidden: frozenset[str]) -> bytes:
     """The whole public object of a run (Trigger.dev realtime protocol, section 3.2), as JSON."""
     shown: dict[str, Any] = {"id": row.run}
     for name, text in row.columns.items():
-        column = COLUMNS.get(name)
-        if column is None or name in hidden:
+        found = _PUBLIC.get(name)
+        if found is None or name in hidden:
             continue
-        if column.kind is Kind.PLAIN:
-            shown[column.public] = orjson.Fragment(text)
+        public, show = found
+        if show is None:
+            shown[public] = orjson.Fragment(text)
         else:
-            _show[column.kind](shown, column.public, orjson.loads(text))
+            show(shown, public, orjson.loads(text))
     if METADATA not in hidden:
         shown["metadata"] = public_metadata(row.metadata.items())
     return orjson.dumps(shown)
@@ -310,14 +349,15 @@ def _show_error(shown: dict[str, Any], public: str, error: dict[str, Any]) -> No
             shown[public] = {"message": error.get("raw", "")}
 
 
-def _show_nothing(shown: dict[str, Any], public: str, value: Any) -> None:
-    pass
-
-
-_show: dict[Kind, Callable[[dict[str, Any], str, Any], None]] = {
+_show: Final[dict[Kind, Callable[[dict[str, Any], str, Any], None]]] = {
     Kind.STATUS: _show_status,
     Kind.TIME: _show_time,
     Kind.TRANSITIONS: _show_transitions,
     Kind.ERROR: _show_error,
-    Kind.INTERNAL: _show_nothing,
+}
+#: Of each column that is shown: its public name, and what makes of a value what is shown, if it is not that itself.
+_PUBLIC: Final = {
+    name: (column.public, _show.get(column.kind))
+    for name, column in COLUMNS.items()
+    if column.kind is not Kind.INTERNAL
 }

@@ -22,7 +22,7 @@ class Cursor:
     partial: bool = False
 
     def __str__(self) -> str:
-        return f"{self.epoch}-{self.sequence}{'p' if self.partial else ''}"
+        return spell_cursor(self.epoch, self.sequence) + ("p" if self.partial else "")
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -36,6 +36,11 @@ class Cursor:
         if match is None:
             raise BadCursor(text)
         return cls(match[1], int(match[2]), bool(match[3]))
+
+
+def spell_cursor(epoch: str, sequence: int) -> str:
+    """The text of a cursor that is not partial, without making one: each change that is told has its own."""
+    return f"{epoch}-{sequence}"
 
 
 @dataclass(frozen=True, slots=True)

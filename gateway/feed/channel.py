@@ -51,9 +51,10 @@ class Channel:
         #: Up to here all changes of the environment were heard and written, on this channel too.
         self.last_settled: Cursor | None = None
 
-    def hear(self, event: Event | AppendEvent) -> None:
+    def hear(self, event: Event | AppendEvent, *, late: bool = False) -> None:
+        """A change came; *late* when they come faster than each of them can be told."""
         for group in list(self.groups.values()):
-            group.hear(event)
+            group.hear(event, late=late)
 
     def skip(self) -> None:
         """A change came that is told to nobody: those who follow it catch up later."""

@@ -79,8 +79,13 @@ class Connection:
 
     def tell(self, message: Message) -> None:
         """Write one message, after what was gathered."""
+        self.tell_spelled(self.framing.wrap(self.framing.frame(message.kind, message.body, message.cursor)))
+
+    def tell_spelled(self, data: bytes) -> None:
+        """As `tell`, with what was spelled already, perhaps for many."""
         self.flush()
-        self.sink.write(self.framing.wrap(self.framing.frame(message.kind, message.body, message.cursor)))
+        if data:
+            self.sink.write(data)
 
     def ended(self, feed: FeedId) -> None:
         """A run feed told its `end`. Transports that close then override this."""

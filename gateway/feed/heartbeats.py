@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 from gateway.codec import encode_message, rfc3339
 from gateway.cursors import Cursor
 from gateway.feed.follower import Phase
-from gateway.feed.view import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.feed.connection import Connection
+    from gateway.feed.view import Framing
     from gateway.feeds import EnvironmentId
 
 #: Into how many parts heartbeats are spread, so that ten thousand viewers are not written to at once.
@@ -54,6 +54,8 @@ class Heartbeats:
         self._seconds = seconds
         self._ring: list[dict[Connection, Environment]] = [{} for _ in range(HEARTBEAT_SLOTS)]
         self._slots = itertools.cycle(range(HEARTBEAT_SLOTS))
+        #: The heartbeats of this moment, spelled: most viewers are told the same.
+        self._spelled: dict[tuple[Framing, int, str, int, bool], bytes] = {}
 
     def add(self, connection: Connection, environment: Environment) -> None:
         """From now on it gets heartbeats."""
@@ -84,14 +86,30 @@ class Heartbeats:
         """Tell it at once how fresh its feeds are, if that is not what it was told last."""
         environment = self._ring[connection.slot].get(connection)
         if environment is not None and _is_stale(connection, environment) != connection.told_stale:
-            _beat(connection, environment)
+            self._beat(connection, environment)
 
     async def run(self) -> None:
         """Work until cancelled."""
         for slot in itertools.cycle(range(HEARTBEAT_SLOTS)):
             await asyncio.sleep(self._seconds / HEARTBEAT_SLOTS)
+            self._spelled.clear()
             for connection, environment in list(self._ring[slot].items()):
-                _beat(connection, environment)
+                self._beat(connection, environment)
+
+    def _beat(self, connection: Connection, environment: Environment) -> None:
+        """Say how fresh its feeds are; with a cursor only when all of them have everything up to it."""
+        if connection.full:
+            return
+        live = _is_live(connection)
+        connection.told_stale = stale = environment.stale or (connection.told_stale and not live)
+        epoch, number = _delivered(connection, environment.settled) if live and not stale else ("", 0)
+        # While one of its feeds catches up nobody knows from when what it was told is.
+        as_of = environment.as_of if stale or live else 0
+        key = (connection.framing, as_of, epoch, number, stale)
+        spelled = self._spelled.get(key)
+        if spelled is None:
+            spelled = self._spelled[key] = _spell(*key)
+        connection.tell_spelled(spelled)
 
 
 def _is_stale(connection: Connection, environment: Environment) -> bool:
@@ -99,35 +117,27 @@ def _is_stale(connection: Connection, environment: Environment) -> bool:
     return environment.stale or (connection.told_stale and not _is_live(connection))
 
 
-def _beat(connection: Connection, environment: Environment) -> None:
-    """Say how fresh its feeds are; with a cursor only when all of them have everything up to it."""
-    if connection.full:
-        return
-    connection.told_stale = stale = _is_stale(connection, environment)
-    cursor = None if stale else _delivered(connection, environment.settled)
-    # While one of its feeds catches up nobody knows from when what it was told is.
-    as_of = environment.as_of if stale or _is_live(connection) else 0
-    connection.tell(_heartbeat(as_of, cursor, stale=stale))
-
-
 def _is_live(connection: Connection) -> bool:
-    return all(follower.phase is Phase.LIVE for follower in connection.followers.values())
+    for follower in connection.followers.values():  # noqa: SIM110 - a generator for each heartbeat would be felt
+        if follower.phase is not Phase.LIVE:
+            return False
+    return True
 
 
-def _delivered(connection: Connection, settled: Cursor | None) -> Cursor | None:
-    """Up to where all its feeds have been told everything, if that is known."""
+def _delivered(connection: Connection, settled: Cursor | None) -> tuple[str, int]:
+    """Up to where all its feeds, which are live, have been told everything: epoch and number, "" when not known."""
     followers = connection.followers.values()
-    if settled is None or not _is_live(connection) or any(f.group.epoch != settled.epoch for f in followers):
-        return None
+    if settled is None or any(follower.group.epoch != settled.epoch for follower in followers):
+        return "", 0
     # What it was told since the last canary counts too: a viewer's cursor never goes back.
     told = min((follower.group.place(follower) for follower in followers), default=0)
-    return Cursor(settled.epoch, max(settled.sequence, told))
+    return settled.epoch, max(settled.sequence, told)
 
 
-def _heartbeat(as_of: int, cursor: Cursor | None, *, stale: bool) -> Message:
+def _spell(framing: Framing, as_of: int, epoch: str, number: int, stale: bool) -> bytes:
     message = {"type": "heartbeat", "state": "stale" if stale else "live"}
     if as_of:
         message["asOf"] = rfc3339(as_of)
-    if cursor is not None:
-        message["cursor"] = str(cursor)
-    return Message("heartbeat", encode_message(message), message.get("cursor", ""))
+    if epoch:
+        message["cursor"] = str(Cursor(epoch, number))
+    return framing.wrap(framing.frame("heartbeat", encode_message(message), message.get("cursor", "")))

@@ -2,31 +2,33 @@
 Follows each feed once per process, however many viewers there are, and tells them.
 
 One subscription brings changes; each is decoded once, handed to the groups of its channel, and written at the end of
-the loop turn in which it came. Around that: a canary that proves every second that the subscription hears, heartbeats
-that say how fresh the feeds are, and the waves that bring viewers up to date.
+the loop turn in which it came, or when its group's turn has come (feed/rounds.py). Around that: a canary that proves
+every second that the subscription hears, heartbeats that say how fresh the feeds are, and the waves that bring viewers
+up to date.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import math
 import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.codec import AppendEvent, decode_event
 from gateway.cursors import Cursor
 from gateway.errors import Unavailable
-from gateway.feed.catching_up import RowReader, catch_up
+from gateway.feed.catching_up import CatchingUp, RowReader
 from gateway.feed.channel import Channel
 from gateway.feed.follower import Follower, Phase, Reason
 from gateway.feed.group import Group
 from gateway.feed.heartbeats import Environment, Heartbeats
+from gateway.feed.rounds import Rounds
 from gateway.limits import Hearing
 from gateway.metrics.histogram import DELIVERY_SECONDS, Histogram
 from gateway.metrics.redis_clock import RedisClock
@@ -48,6 +50,8 @@ CANARY_SECONDS: Final = 1.0
 DEAF_SECONDS: Final = 2.0
 #: How often we look. Not by whoever sends canaries: that may have to wait for a Redis that does not answer.
 _LOOK_SECONDS: Final = 0.25
+#: Changes say how old they are, and anybody who reaches Redis can publish: this much is believed.
+_MOST_LAG_SECONDS: Final = 10.0
 #: Environments without viewers are only swept.
 SWEEP_SECONDS: Final = 5.0
 SWEEP_RUNS: Final = 200
@@ -99,14 +103,25 @@ def _hear_everything(environment: EnvironmentId) -> Hearing:
 
 
 @dataclass(slots=True)
+class _Canary:
+    """A canary that was heard: all that Redis published before it was, too."""
+
+    environment: Environment
+    #: When it was sent (ms since 1970), and the environment's newest number then.
+    sent: int
+    cursor: Cursor
+    #: How often the subscription had been lost by then.
+    lost: int
+
+
+@dataclass(slots=True)
 class _Turn:
     """What must be written when this loop turn's messages are heard."""
 
     groups: list[Group] = field(default_factory=list)
-    connections: list[Connection] = field(default_factory=list)
-    canaries: list[tuple[Environment, Cursor]] = field(default_factory=list)
-    #: When its changes were stored (ms since 1970, by Redis's clock).
-    moments: list[int] = field(default_factory=list)
+    canaries: list[_Canary] = field(default_factory=list)
+    #: When its changes were stored (ms since 1970, by Redis's clock), and how many then: many at the same moment.
+    moments: dict[int, int] = field(default_factory=dict)
 
 
 class Hub:
@@ -124,6 +139,7 @@ class Hub:
         self.clock = RedisClock()
         self.heartbeat_seconds = heartbeat_seconds
         self._store = store
+        self._catching_up = CatchingUp(store)
         self._known_environments = list(environments)
         self._subscription = Subscription(url, self)
         self._channels: dict[bytes, Channel] = {}
@@ -132,10 +148,17 @@ class Hub:
         self._environments: dict[EnvironmentId, Environment] = {}
         self._heartbeats = Heartbeats(heartbeat_seconds)
         self._turn = _Turn()
+        self._rounds = Rounds(asyncio.get_running_loop, self._flush_gathered)
+        #: How old the newest change was that was heard last, in seconds, and when that was (monotonic).
+        self._age = self._aged_at = 0.0
+        #: Connections that follow several feeds, and have something of some of them to write.
+        self._gathered: list[Connection] = []
         self._waves: dict[Group, asyncio.Task[None]] = {}
         self._control: dict[bytes, ControlListener] = {}
         self._canary_channel = f"runcast:canary:{secrets.token_hex(8)}"
-        self._last: tuple[bytes, Any] = (b"", None)
+        #: The change that was heard last, or what stands for it.
+        self._last_payload: bytes = b""
+        self._last_event: Any = None
         self._hearing = hearing or _hear_everything
         self._hearings: dict[EnvironmentId, Hearing] = {}
         self._stopped = False
@@ -175,7 +198,7 @@ class Hub:
         """
         group = self._group(connection.environment, view)
         follower = Follower(connection, group, cursor)
-        connection.add(follower, view)
+        connection.add(follower, group.view)  # the view of all, not its own that is equal
         group.add(follower)
         if connection.full:
             group.fell_behind(follower)  # its sink, which takes nothing now, will not say so again
@@ -223,6 +246,7 @@ class Hub:
         wave = self._waves.pop(group, None)
         if wave is not None:
             wave.cancel()
+        self._catching_up.forget(group)
         if not channel.groups:
             del self._channels[channel.name]
             of_environment = self._channels_of[channel.environment]
@@ -235,7 +259,7 @@ class Hub:
         if group in self._waves or self._stopped:
             return
         self.statistics.waves += 1
-        task = asyncio.create_task(catch_up(group, self._store), name=f"catching up with {group.view.feed}")
+        task = asyncio.create_task(self._catching_up.run(group), name=f"catching up with {group.view.feed}")
         self._waves[group] = task
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -259,10 +283,15 @@ class Hub:
         self._heartbeats.tell(connection)  # nobody told it while it was full
 
     def gathered(self, connection: Connection) -> None:
-        if not self._turn.connections:
+        if not self._gathered:
             # Within a turn its end comes anyway; a share that comes at another time must not wait for one.
-            asyncio.get_running_loop().call_soon(self.turn_ended)
-        self._turn.connections.append(connection)
+            asyncio.get_running_loop().call_soon(self._flush_gathered)
+        self._gathered.append(connection)
+
+    def _flush_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for connection in gathered:
+            connection.flush()
 
     def caught_up(self, connection: Connection) -> None:
         self._heartbeats.tell(connection)
@@ -277,14 +306,16 @@ class Hub:
             elif channel in self._control:
                 self._control[channel].heard(payload)
             return
-        if payload != self._last[0]:  # a run that is in several feeds comes once for each
+        if payload == self._last_payload:  # a run that is in several feeds comes once for each
+            event = self._last_event
+        else:
             self.statistics.events += 1
-            self._last = (payload, self._decode(payload) if found.hearing.hear() else _SKIPPED)
-        event = self._last[1]
+            self._last_payload = payload
+            event = self._last_event = self._decode(payload) if found.hearing.hear() else _SKIPPED
         if event is _SKIPPED:
             found.skip()
         elif event is not None:
-            found.hear(event)
+            found.hear(event, late=self._rounds.late)
 
     def _decode(self, payload: bytes) -> Event | AppendEvent | None:
         try:
@@ -293,23 +324,32 @@ class Hub:
             self.statistics.bad_events += 1
             _log.exception("somebody else publishes on our channels")
             return None
-        moment = event.appended if isinstance(event, AppendEvent) else event.columns.get("updatedAt")
-        if type(moment) is int:
-            self._turn.moments.append(moment)
+        moment = event.moment
+        if moment is not None:
+            moments = self._turn.moments
+            moments[moment] = moments.get(moment, 0) + 1
         return event
 
     def turn_ended(self) -> None:
         turn, self._turn = self._turn, _Turn()
-        for group in turn.groups:
-            group.flush()
-        # Flushing may have gathered more than the turn had when it began.
-        for connection in itertools.chain(turn.connections, self._turn.connections):
-            connection.flush()
-        self._turn.connections.clear()
         if turn.moments:
-            self.statistics.delivery_lag.observe_all(self.clock.since(turn.moments, time.time()))
-        for environment, cursor in turn.canaries:
-            self._settle(environment, cursor)
+            self._age = self.clock.since(max(turn.moments), time.time())
+            self._aged_at = time.monotonic()
+            self._rounds.judge(sum(turn.moments.values()), self._age)
+        self._rounds.tell(turn.groups)
+        self._flush_gathered()
+        if turn.moments or turn.canaries:
+            self._rounds.when_told(partial(self._told, turn))
+
+    def _told(self, turn: _Turn) -> None:
+        """What came in this turn is heard and written."""
+        now, lag = time.time(), self.statistics.delivery_lag
+        for moment, count in turn.moments.items():
+            lag.observe(self.clock.since(moment, now), count)
+        for canary in turn.canaries:
+            if canary.lost == self.statistics.lost_subscriptions:  # else the subscription broke while it was written
+                canary.environment.as_of = canary.sent
+                self._settle(canary.environment, canary.cursor)
 
     def joined(self, channel: bytes) -> None:
         found = self._channels.get(channel)
@@ -336,8 +376,8 @@ class Hub:
             return
         environment.heard_at = time.monotonic()
         environment.unheard_since = None
-        environment.as_of = int(sent)
-        self._turn.canaries.append((environment, Cursor(epoch, int(sequence))))
+        lost = self.statistics.lost_subscriptions
+        self._turn.canaries.append(_Canary(environment, int(sent), Cursor(epoch, int(sequence)), lost))
 
     def _settle(self, environment: Environment, cursor: Cursor) -> None:
         """Every change up to *cursor* has been heard and written, on every channel that was joined."""
@@ -346,7 +386,7 @@ class Hub:
             if channel.joined.is_set():
                 channel.last_settled = cursor
                 for group in list(channel.groups.values()):
-                    if group.epoch and group.epoch != cursor.epoch and any(group.live.values()):
+                    if group.live and group.epoch != cursor.epoch:
                         group.broke(Reason.EPOCH)  # data was lost while nobody wrote
         self._heartbeats.become(environment, stale=False)
 
@@ -375,13 +415,24 @@ class Hub:
             for environment in self._environments.values():
                 if now - environment.heard_at > DEAF_SECONDS:
                     self._heartbeats.become(environment, stale=True)
-            # Canaries that could not be sent say nothing about the subscription; and one that was just made is
-            # given the time to join.
-            unheard = [e.unheard_since for e in self._environments.values() if e.unheard_since is not None]
-            deaf = any(now - since > DEAF_SECONDS - CANARY_SECONDS for since in unheard)
-            if deaf and self._subscription.connected and now - self._subscription.connected_at > DEAF_SECONDS:
+            # A subscription that was just made is given the time to join.
+            joined = self._subscription.connected and now - self._subscription.connected_at > DEAF_SECONDS
+            if joined and self._is_deaf(now):
                 self.statistics.deaf_subscriptions += 1
                 self._subscription.drop()
+
+    def _is_deaf(self, now: float) -> bool:
+        """Whether canaries were sent that should have been heard. Those that could not be sent say nothing."""
+        unheard = [e.unheard_since for e in self._environments.values() if e.unheard_since is not None]
+        patience = DEAF_SECONDS - CANARY_SECONDS + self._lag(now)
+        return any(now - since > patience for since in unheard)
+
+    def _lag(self, now: float) -> float:
+        """
+        How far behind Redis we hear, in seconds, as far as changes tell. A canary comes in its turn, after all that was
+        published before it: who hears old changes is not deaf, but slow, and to begin anew would make it slower.
+        """
+        return min(self._age, _MOST_LAG_SECONDS) if now - self._aged_at < CANARY_SECONDS else 0.0
 
     async def _sweep(self) -> None:
         while True:

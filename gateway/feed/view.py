@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.codec import AppendEvent, encode_message, public_changes, public_run, public_status
 from gateway.cursors import Cursor
@@ -30,8 +30,7 @@ class Framing(Protocol):
         """The frames of one loop turn, as they go to the socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message to the viewers of a feed, before a transport spells it."""
 
     kind: str
@@ -82,10 +81,13 @@ class View:
     limit: int = MAX_LIMIT
     #: The stored columns that this view needs.
     columns: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    #: How its updates begin: what of them is not the same in all feeds.
+    _head: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         shown = [name for name, column in COLUMNS.items() if column.kind is not Kind.INTERNAL]
         object.__setattr__(self, "columns", tuple(name for name in shown if name not in self.hidden))
+        object.__setattr__(self, "_head", encode_message({"type": "update", "feed": str(self.feed)})[:-1] + b",")
 
     @property
     def shows_metadata(self) -> bool:
@@ -111,28 +113,42 @@ class View:
 
     def messages(self, event: Event, cursor: str) -> list[Message]:
         """What is told of a change, in order."""
-        return [message for message in (self.update(event, cursor), self.end_of(event, cursor)) if message is not None]
+        update = self.update(event, cursor)
+        if event.transition is None:  # as nearly all of them
+            return [] if update is None else [update]
+        return [message for message in (update, self.end_of(event, cursor)) if message is not None]
 
     def update(self, event: Event, cursor: str) -> Message | None:
         """What changed, or None when nothing of it is shown here."""
-        run = public_changes(event.columns, self.hidden)
-        if not event.whole and run.keys() <= {"updatedAt"} and not self._tells_metadata(event):
+        # A run is in several feeds, and its change comes once for each that somebody follows: but for the feed's name
+        # they are told the same, which is spelled once.
+        told = event.told
+        if self.hidden in told:
+            body = told[self.hidden]
+        else:
+            body = told[self.hidden] = self._spell(event, cursor)
+        if body is None:
             return None
-        message: dict[str, Any] = {"type": "update", "feed": str(self.feed), "run": {"id": event.run, **run}}
+        goes_on = 0 if event.transition is not None and self.feed.kind == "run" else None
+        return Message("update", self._head + body, cursor, goes_on)
+
+    def _spell(self, event: Event, cursor: str) -> bytes | None:
+        """The rest of an update, after its head."""
+        run = {"id": event.run, **public_changes(event.columns, self.hidden)}
+        message: dict[str, Any] = {"run": run}
+        tells_metadata = self.shows_metadata and bool(event.metadata or event.deleted)
         if event.whole:
             message["whole"] = True
             if self.shows_metadata:
-                message["run"]["metadata"] = event.metadata
-        elif self._tells_metadata(event):
+                run["metadata"] = event.metadata
+        elif tells_metadata:
             message["metadata"] = {"changed": event.metadata, "deleted": event.deleted}
+        elif run.keys() <= {"id", "updatedAt"}:
+            return None
         if event.transition is not None and "transitions" not in self.hidden:
             message["transition"] = event.transition.public()
         message["cursor"] = cursor
-        goes_on = 0 if event.transition is not None and self.feed.kind == "run" else None
-        return Message("update", encode_message(message), cursor, goes_on)
-
-    def _tells_metadata(self, event: Event) -> bool:
-        return self.shows_metadata and bool(event.metadata or event.deleted)
+        return encode_message(message)[1:]
 
     def snapshot(
         self, runs: Sequence[bytes], cursor: Cursor, *, replaces: bool, complete: bool, truncated: bool

@@ -28,7 +28,6 @@ class RedisClock:
         self._answers.append((answered - asked, redis - (asked + answered) / 2))
         self.offset = min(self._answers)[1]
 
-    def since(self, moments: list[int], now: float) -> list[float]:
-        """Seconds from moments of Redis's clock (ms since 1970) to *now* of ours (unix seconds); never negative."""
-        there = now + self.offset
-        return [max(0.0, there - moment / 1000) for moment in moments]
+    def since(self, moment: int, now: float) -> float:
+        """Seconds from a moment of Redis's clock (ms since 1970) to *now* of ours (unix seconds); never negative."""
+        return max(0.0, now + self.offset - moment / 1000)

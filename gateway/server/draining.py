@@ -43,6 +43,9 @@ _TELL: Final = 0.8
 #: Few viewers are no crowd, and need not wait for the end of the drain time: at least so many a second are told.
 _TOLD_PER_SECOND: Final = 25
 _TICK_SECONDS: Final = 0.05
+#: Connections that are accepted in one turn of the loop, at each address. Should they wait long, and be more than the
+#: kernel keeps places for, it resets some of them.
+_ACCEPTED_PER_TURN: Final = 16
 #: Ctrl-C: somebody sits there and waits.
 _QUICK_SECONDS: Final = 1.0
 #: What requests that were cut get to notice it, and what the app gets at least to close what it has open.
@@ -96,6 +99,30 @@ class DrainingServer(uvicorn.Server):
         self.stop(quickly=sig == signal.SIGINT)
 
     # What uvicorn calls.
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            await self._accept_more(sockets or [])
+
+    async def _accept_more(self, sockets: list[socket.socket]) -> None:
+        """
+        Take more than one viewer of those who wait in each turn of the loop.
+
+        libuv accepts one for each listening file and turn, and a turn in which many are told much is long: ten thousand
+        who come together would wait for one another. With all of them at once it would be too long for those who are
+        here.
+        """
+
+        def make_protocol() -> HttpProtocol:
+            return HttpProtocol(self.config, self.server_state, self.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        for listening in sockets:
+            for _ in range(_ACCEPTED_PER_TURN - 1):
+                self.servers.append(
+                    await loop.create_server(make_protocol, sock=listening.dup(), backlog=self.config.backlog)
+                )
 
     async def on_tick(self, counter: int) -> bool:
         if self._reload_asked:

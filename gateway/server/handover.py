@@ -9,20 +9,21 @@ keep for a viewer, and when that has gone out.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from websockets.exceptions import InvalidState, ProtocolError
-from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import Protocol, Side, State
+from gateway.server.frames import (
+    INVALID_DATA,
+    NORMAL,
+    Incoming,
+    Opcode,
+    Violation,
+    check_close,
+    close_frame,
+    control_frame,
+)
 
 if TYPE_CHECKING:
     from gateway.transports.sinks import Peer, SocketLimits
-
-# Below WARNING the library says what is in each frame, and with it viewers' tokens. Whatever level an operator
-# wants of everything else, not of this.
-_frames_log = logging.getLogger("runcast.frames")
-_frames_log.setLevel(logging.WARNING)
 
 #: How long a peer may take, after our goodbye, to take what is unsent and to close before the connection is cut.
 _CLOSE_SECONDS: Final = 5.0
@@ -77,7 +78,7 @@ class HandedOver(asyncio.Protocol):
         if not self._closing:
             self._closing = True
             self._say_goodbye(code, reason)
-            if code == CloseCode.NORMAL_CLOSURE:
+            if code == NORMAL:
                 self._cut_when_stuck(self.unsent + 1)
             else:
                 self._cut_soon()
@@ -165,68 +166,63 @@ class ResponseSocket(HandedOver):
 
 
 class WebSocketSocket(HandedOver):
-    """A WebSocket: frames in by the websockets library, frames out as the hub has spelled them."""
+    """A WebSocket: what the viewer says is read here (frames.py), what it is told comes as the hub has spelled it."""
 
-    __slots__ = ("_fragments", "_reader")
+    __slots__ = ("_incoming",)
 
     def __init__(self, transport: asyncio.Transport, peer: Peer, connections: set[Any], limits: SocketLimits) -> None:
-        # A fresh one, because what the handshake needed is three times as large as what is needed now.
-        self._reader = Protocol(Side.SERVER, state=State.OPEN, max_size=limits.message_bytes, logger=_frames_log)
-        # One buffer, because fragments may be empty and without end: a list of them would grow for ever.
-        self._fragments: bytearray | None = None
+        self._incoming = Incoming(limits.message_bytes)
         super().__init__(transport, peer, connections, limits)
 
     def data_received(self, data: bytes) -> None:
-        self._reader.receive_data(data)
-        self._take_events()
-
-    def _take_events(self) -> None:
-        for frame in self._reader.events_received():
-            if isinstance(frame, Frame) and not self._closing:
-                self._take(frame)
-        # Pongs and close frames, which the library has made; after a close frame of ours, nothing else.
-        self._send_answers()
-
-    def _take(self, frame: Frame) -> None:
-        match frame.opcode:
-            case Opcode.TEXT if frame.fin:
-                self._text(bytes(frame.data))
-            case Opcode.TEXT:
-                self._fragments = bytearray(frame.data)
-            case Opcode.CONT if self._fragments is not None:
-                self._fragments += frame.data
-                if frame.fin:
-                    whole, self._fragments = bytes(self._fragments), None
-                    self._text(whole)
-            case Opcode.BINARY:
-                self._peer.received_binary()
-            case _:
-                pass  # pings and pongs: the library answers them
-
-    def _text(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return  # both sides have said goodbye, or nothing that follows counts
+        answers: list[bytes] = []
+        violation: Violation | None = None
         try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            self.close(CloseCode.INVALID_DATA, "not UTF-8")
-            return
-        self._peer.received(text)
+            for opcode, payload in self._incoming.receive(data):
+                if opcode is Opcode.CLOSE:
+                    check_close(payload)
+                    self._answer_goodbye(answers, payload)
+                    return
+                if opcode is Opcode.PING:
+                    answers.append(control_frame(Opcode.PONG, payload))
+                elif not self._closing:
+                    self._take(opcode, payload)
+        except Violation as found:
+            violation = found
+        if answers and not self._closing:  # after a goodbye, nothing else
+            self._transport.write(b"".join(answers))
+        if violation is not None:
+            self._fail(violation)
 
-    def _send_answers(self) -> None:
-        for answer in self._reader.data_to_send():
-            if answer:
-                self._transport.write(answer)
-            else:  # the library's mark for: close your side
-                self._transport.close()
-        if self._reader.state is not State.OPEN:
-            self._closing = True
-            self._cut_soon()
+    def _take(self, opcode: Opcode, payload: bytes) -> None:
+        if opcode is Opcode.BINARY:
+            self._peer.received_binary()
+        elif opcode is Opcode.TEXT:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                raise Violation(INVALID_DATA, "not UTF-8") from None
+            self._peer.received(text)
+
+    def _answer_goodbye(self, answers: list[bytes], payload: bytes) -> None:
+        """The viewer's goodbye is answered with the same, or is the answer to ours; then the connection ends."""
+        if not self._closing:
+            answers.append(control_frame(Opcode.CLOSE, payload))
+            self._transport.write(b"".join(answers))
+        self._end()
+
+    def _fail(self, violation: Violation) -> None:
+        if not self._closing:
+            self._transport.write(close_frame(violation.code, violation.reason))
+        self._end()
+
+    def _end(self) -> None:
+        self._closing = True
+        self._transport.close()
+        self._cut_soon()
 
     def _say_goodbye(self, code: int, reason: str) -> None:
-        try:
-            self._reader.send_close(code, reason[:100])
-        except InvalidState:
-            pass  # the viewer was faster: its own goodbye, or what is wrong with its frames, is being answered
-        except ProtocolError:
-            self._transport.close()
-            return
-        self._send_answers()
+        # The viewer's answer is waited for: a connection that is closed before it has read all would lose the rest.
+        self._transport.write(close_frame(code, reason))

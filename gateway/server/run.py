@@ -18,7 +18,8 @@ from gateway.errors import Misconfigured
 from gateway.metrics.workers import shared_directory
 from gateway.server.draining import DrainingServer
 from gateway.server.heap import settle_heap
-from gateway.server.protocols import HttpProtocol, WebSocketProtocol
+from gateway.server.protocols import HttpProtocol
+from gateway.server.websocket_protocol import WebSocketProtocol
 from gateway.server.workers import Supervisor
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A request at the app's desk (transports/desk.py): held without a task, answered by one write."""
+"""A request, or a handshake, at the app's desk (transports/desk.py): held without a task, answered by one write."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from gateway.server.protocols import HttpProtocol
+    from gateway.transports.sinks import Peer, SocketLimits
 
 _Headers = list[tuple[bytes, bytes]]
 
@@ -39,8 +40,7 @@ class DeskVisit:
 
     @property
     def port(self) -> int | None:
-        server = self.scope["server"]
-        return None if server is None else server[1]
+        return self._protocol.port
 
     @property
     def message_event(self) -> DeskVisit:
@@ -60,11 +60,36 @@ class DeskVisit:
         self.response_complete = True
         self._protocol.answer_visit(self, head, body)
 
+    def begin(self, head: bytes, first: bytes, peer: Peer, limits: SocketLimits) -> None:
+        if not self.response_complete:
+            self._protocol.begin_stream(self, head, first, peer, limits)
+
     def go_on(self) -> None:
         if self.response_complete:
             return
         self.response_complete = True
         self._protocol.go_on(self)
+
+
+class HandshakeVisit:
+    """One handshake (transports/desk.py: SocketVisit)."""
+
+    __slots__ = ("_key", "_protocol", "_rest", "headers", "path")
+
+    def __init__(self, protocol: HttpProtocol, path: bytes, key: bytes, rest: bytes) -> None:
+        self._protocol = protocol
+        self._key = key
+        #: What the client said behind it without waiting for an answer.
+        self._rest = rest
+        self.path = path
+        self.headers: _Headers = protocol.headers
+
+    @property
+    def port(self) -> int | None:
+        return self._protocol.port
+
+    def accept(self, head: bytes, peer: Peer, limits: SocketLimits) -> None:
+        self._protocol.accept_socket(self._key, self._rest, head, peer, limits)
 
 
 class DefaultHead:

@@ -2,8 +2,10 @@
 The one connection on which a gateway hears changes.
 
 It reads what Redis sends in as large pieces as the socket gives, decodes them with hiredis in bulk, and calls its
-listener for each message and once at the end of the piece: no task, future or await per message. When the connection
-breaks it says so, connects again for as long as it takes, and joins every channel anew.
+listener for each message and once at the end of the piece: no task, future or await per message. Of a large piece
+some hundred messages are heard in one loop turn, so that everybody else gets theirs; the rest waits, and what comes
+meanwhile waits in the socket. When the connection breaks it says so, connects again for as long as it takes, and joins
+every channel anew.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, 
 _CONNECT_SECONDS: Final = 5.0
 #: Pauses between attempts to connect: the first at once, then growing, with full jitter.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+#: Messages that are heard in one loop turn: a few milliseconds with all that follows from them.
+PIECE: Final = 256
 
 
 class Listener(Protocol):
@@ -30,7 +34,7 @@ class Listener(Protocol):
         """A message came."""
 
     def turn_ended(self) -> None:
-        """What the socket had is heard; time to write."""
+        """What the socket had is heard, or as much of it as is heard in one loop turn; time to write."""
 
     def joined(self, channel: bytes) -> None:
         """From now on every message of this channel is heard."""
@@ -141,6 +145,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._commands: list[bytes] = []
         self._joining: dict[bytes, int] = {}  # channel → SUBSCRIBEs that are not answered yet
+        self._paused = False
+        self._over = False
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         #: Whether Redis answered something with an error.
@@ -167,9 +173,18 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
+        self._hear()
+
+    def _hear(self) -> None:
+        """Hear a piece of what was read; what is left of it in the next loop turn."""
+        if self._over:
+            return  # what is left is of no use: everybody catches up
         heard, gets = self._listener.heard, self._reader.gets
+        reply = None
         try:
-            while (reply := gets()) is not False:
+            for _ in range(PIECE):
+                if (reply := gets()) is False:
+                    break
                 if type(reply) is list and reply[0] == b"message":
                     heard(reply[1], reply[2])
                 else:
@@ -177,6 +192,17 @@ class _Connection(asyncio.Protocol):
         except hiredis.ProtocolError:
             self.abort()  # not Redis, or a stream that lost its place: only a new connection helps
         self._listener.turn_ended()
+        self._pause(reply is not False)
+
+    def _pause(self, paused: bool) -> None:
+        """Read nothing while there is something to hear."""
+        if self._over or self._transport is None or self._transport.is_closing():
+            return
+        if paused:
+            self._loop.call_soon(self._hear)
+        if paused != self._paused:
+            self._paused = paused
+            self._transport.pause_reading() if paused else self._transport.resume_reading()
 
     def _answered(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
@@ -199,6 +225,7 @@ class _Connection(asyncio.Protocol):
             self._listener.joined(channel)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._over = True
         if not self.greeted.done():
             self.greeted.set_exception(ConnectionResetError("Redis closed the connection"))
             # Nobody may be waiting any more (a time-out was faster); that is no news then.
@@ -207,6 +234,7 @@ class _Connection(asyncio.Protocol):
             self.ended.set_result(None)
 
     def abort(self) -> None:
+        self._over = True
         if self._transport is not None:
             self._transport.abort()
 

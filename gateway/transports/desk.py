@@ -1,11 +1,13 @@
 """
-What an app may have beside ASGI for requests that come again and again: a desk.
+What an app may have beside ASGI for requests that need no task: a desk.
 
 A long poll asks the same question a thousand times, and nearly always there is nothing to decide about it: who asks was
-let in a moment ago, and the answer is at hand, or has to be waited for. Our own server (gateway/server) shows each
-request to the app's desk before it makes a task for it. What the desk takes it answers later by one write, and holds
-without a task; whatever is not of the usual kind goes on to the app, also after it was held. So the desk decides
-nothing that the app would not have decided in the same way, and with any other server the app does it all.
+let in a moment ago, and the answer is at hand, or has to be waited for. Ten thousand viewers who come back together ask
+for what follows from their tokens and their queries alone. Our own server (gateway/server) shows each request, and each
+good handshake of a WebSocket, to the app's desk before it makes a task for it. What the desk takes it answers by one
+write, at once or later, and holds without a task; whatever is not of the usual kind goes on to the app, also after it
+was held. So the desk decides nothing that the app would not have decided in the same way, and with any other server the
+app does it all.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.transports.sinks import Peer, SocketLimits
+
 #: How an app offers a desk: an attribute of that name.
 DESK = "desk"
 
@@ -23,7 +27,7 @@ class Visit(Protocol):
     """
     A GET request without a body, at a desk.
 
-    Whoever takes it calls either `answer` or `go_on`, once, unless it is told that its client has gone.
+    Whoever takes it calls `answer`, `begin` or `go_on`, once, unless it is told that its client has gone.
     """
 
     #: As they came.
@@ -46,8 +50,39 @@ class Visit(Protocol):
             head: The lines of the headers, each with its end; without those that the server writes (length, date).
         """
 
+    def begin(self, head: bytes, first: bytes, peer: Peer, limits: SocketLimits) -> None:
+        """
+        Answer it with 200 and a body that goes on: *first*, and then whatever *peer* writes, in chunks.
+
+        The peer is `connected` soon; never when the client has gone meanwhile.
+
+        Args:
+            head: As of `answer`.
+        """
+
     def go_on(self) -> None:
         """Let the app answer it, as if it had come just now."""
+
+
+class SocketVisit(Protocol):
+    """A WebSocket's handshake at a desk: one in which there is nothing to object to."""
+
+    #: As they came.
+    path: bytes
+    #: Names in small letters.
+    headers: list[tuple[bytes, bytes]]
+
+    @property
+    def port(self) -> int | None:
+        """The port of ours that it came to."""
+
+    def accept(self, head: bytes, peer: Peer, limits: SocketLimits) -> None:
+        """
+        Accept it; the socket is the *peer*'s from now on, who is `connected` before this returns.
+
+        Args:
+            head: The line of the subprotocol, with its end; empty without one.
+        """
 
 
 class Clerk(Protocol):
@@ -60,11 +95,19 @@ class Clerk(Protocol):
         """What was decided about who may ask does not count any more: other keys, other origins."""
 
 
+class SocketClerk(Protocol):
+    """Who takes handshakes."""
+
+    def take(self, visit: SocketVisit) -> bool:
+        """Whether it is taken; then it is accepted. Never raises."""
+
+
 class FrontDesk:
     """The desk of an app: shows a request to its clerks."""
 
     def __init__(self) -> None:
         self._clerks: list[Clerk] = []
+        self._socket_clerks: list[SocketClerk] = []
         #: The port where other things are asked for than here (gateway/monitoring).
         self.private_port: int | None = None
         #: The header lines that answers get for a page of an origin, or for no page (""); by who adds them (app.py).
@@ -73,6 +116,9 @@ class FrontDesk:
     def add(self, clerk: Clerk) -> None:
         self._clerks.append(clerk)
 
+    def add_for_sockets(self, clerk: SocketClerk) -> None:
+        self._socket_clerks.append(clerk)
+
     def take(self, visit: Visit) -> bool:
         if self.private_port is not None and visit.port == self.private_port:
             return False
@@ -80,6 +126,11 @@ class FrontDesk:
             if clerk.take(visit):
                 return True
         return False
+
+    def take_socket(self, visit: SocketVisit) -> bool:
+        if self.private_port is not None and visit.port == self.private_port:
+            return False
+        return any(clerk.take(visit) for clerk in self._socket_clerks)
 
     def forget(self) -> None:
         """Keys or origins have changed."""

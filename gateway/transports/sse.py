@@ -20,7 +20,9 @@ from gateway.transports.viewing import Viewer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.feed.view import Framing
     from gateway.transports.admission import Admitted
+    from gateway.transports.events_desk import EventsDesk
     from gateway.transports.requests import Wish
     from gateway.transports.sinks import Receive, Scope, Send, ViewerSink
     from gateway.transports.viewing import Services
@@ -30,16 +32,25 @@ _HEADERS: Final = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back until a buffer is full
 ]
+#: The same, as they are written.
+HEAD: Final = b"".join([b"%b: %b\r\n" % header for header in _HEADERS])
+PATH: Final = "/v1/events"
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
 #: Viewers whose connection broke come back after a time that each draws for itself.
 _RETRY_MILLISECONDS: Final = (500, 3000)
 
 
 class EventsEndpoint:
-    """The ASGI app of the route: everything that can be refused is refused before the stream begins."""
+    """
+    The ASGI app of the route: everything that can be refused is refused before the stream begins.
 
-    def __init__(self, services: Services) -> None:
+    Args:
+        desk: Takes most of the requests of pages like those that were let in here.
+    """
+
+    def __init__(self, services: Services, desk: EventsDesk) -> None:
         self._services = services
+        self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
@@ -48,6 +59,7 @@ class EventsEndpoint:
             return
         try:
             wishes, admitted = await wishes_of(self._services, scope)
+            await self._desk.learn(scope["headers"])
             await EventsResponse(self._services, wishes, admitted).send(scope, receive, send)
         except GatewayError as error:
             self._services.counters.refusals[error.code] += 1
@@ -68,6 +80,25 @@ async def wishes_of(
     Raises:
         GatewayError: Saying why not; then nothing was used.
     """
+    wishes, admitted = asked(services, scope, besides=besides, counted=counted)
+    for wish in wishes:
+        await services.admission.check_feed(admitted, wish.feed)
+    # Before its token may be used up.
+    services.quotas.check_connection(admitted.environment, admitted.token)
+    await services.admission.use(admitted)
+    return wishes, admitted
+
+
+def asked(services: Services, scope: Scope, *, besides: str = "", counted: bool = False) -> tuple[list[Wish], Admitted]:
+    """
+    As `wishes_of`, as far as nobody has to be asked for it: whether it may see what it wishes is not looked at.
+
+    Args:
+        scope: Of it, `headers` and `query_string`.
+
+    Raises:
+        GatewayError
+    """
     headers = headers_of(scope)
     try:
         pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
@@ -79,13 +110,7 @@ async def wishes_of(
     admitted = admission.admit(bearer(headers.get("authorization")) or token)
     if counted:
         services.quotas.check_request(admitted.environment, admitted.token)
-    wishes = parse_query([pair for pair in pairs if pair[0] != besides], headers.get("last-event-id"))
-    for wish in wishes:
-        await admission.check_feed(admitted, wish.feed)
-    # Before its token may be used up.
-    services.quotas.check_connection(admitted.environment, admitted.token)
-    await admission.use(admitted)
-    return wishes, admitted
+    return parse_query([pair for pair in pairs if pair[0] != besides], headers.get("last-event-id")), admitted
 
 
 class EventsResponse:
@@ -136,9 +161,10 @@ class EventsResponse:
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         handover = scope.get("extensions", {}).get(HANDOVER)
         chunked = handover is not None and scope["http_version"] == "1.1"
-        viewer = EventsViewer(self._services, self._wishes, self._admitted, chunked=chunked)
+        framing = EVENTS[len(self._wishes) > 1, chunked]
+        viewer = EventsViewer(self._services, self._wishes, self._admitted, framing)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        await send({"type": "http.response.body", "body": self._first_words(), "more_body": True})
+        await send({"type": "http.response.body", "body": first_words(self._wishes), "more_body": True})
         if handover is not None:
             handover(viewer, self._services.settings.socket_limits)
             return
@@ -152,13 +178,14 @@ class EventsResponse:
         limit = self._services.settings.unsent_limit_bytes
         await serve_on_asgi(viewer, receive, send_piece, say_goodbye, unsent_limit=limit)
 
-    def _first_words(self) -> bytes:
-        """How soon to come back, and for who began now and was told nothing yet, with which cursor."""
-        words = b"retry: %d\n" % random.randint(*_RETRY_MILLISECONDS)
-        for wish in self._wishes:
-            if wish.from_now and wish.cursor is not None:
-                words += b"id: %s\n" % str(wish.cursor).encode()
-        return words + b"\n"
+
+def first_words(wishes: Sequence[Wish]) -> bytes:
+    """How soon to come back, and for who began now and was told nothing yet, with which cursor."""
+    words = b"retry: %d\n" % random.randint(*_RETRY_MILLISECONDS)
+    for wish in wishes:
+        if wish.from_now and wish.cursor is not None:
+            words += b"id: %s\n" % str(wish.cursor).encode()
+    return words + b"\n"
 
 
 async def respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -190,8 +217,8 @@ class EventsViewer(Viewer):
     __slots__ = ("_allowed", "_wishes")
     transport = "sse"
 
-    def __init__(self, services: Services, wishes: Sequence[Wish], admitted: Admitted, *, chunked: bool) -> None:
-        super().__init__(services, EVENTS[len(wishes) > 1, chunked])
+    def __init__(self, services: Services, wishes: Sequence[Wish], admitted: Admitted, framing: Framing) -> None:
+        super().__init__(services, framing)
         self._wishes = wishes
         self._allowed = admitted
 

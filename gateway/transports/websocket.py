@@ -31,11 +31,15 @@ from gateway.transports.viewing import Viewer, log
 if TYPE_CHECKING:
     from gateway.feed.view import Framing
     from gateway.transports.admission import Admitted
+    from gateway.transports.desk import SocketVisit
     from gateway.transports.requests import Wish
     from gateway.transports.sinks import Receive, Scope, Send, ViewerSink
     from gateway.transports.viewing import Services
 
+PATH: Final = "/v1/ws"
+_RAW_PATH: Final = PATH.encode()
 SUBPROTOCOL: Final = "runcast.v1"
+_SUBPROTOCOL_LINE: Final = f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n".encode()
 _TOKEN_SUBPROTOCOL: Final = "token."  # noqa: S105 - a prefix, not a secret
 #: A viewer that says more is listened to more slowly: all its feeds several times over, then so many messages a second.
 _MESSAGES_AT_ONCE, _MESSAGES_PER_SECOND = 5000, 500
@@ -51,19 +55,13 @@ class WebSocketEndpoint:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = headers_of(scope)
         offered: list[str] = scope.get("subprotocols", [])
         await receive()  # websocket.connect
         # Always accepted: a browser tells its page nothing about a refused handshake, but it
         # does pass on the error and the close code that come now.
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in offered else None})
         handover = scope.get("extensions", {}).get(HANDOVER)
-        viewer = WebSocketViewer(
-            self._services,
-            WEBSOCKET if handover else LINES,
-            origin=headers.get("origin"),
-            credential=_credential(headers.get("authorization"), offered),
-        )
+        viewer = viewer_of(self._services, headers_of(scope), offered, WEBSOCKET if handover else LINES)
         if handover is not None:
             handover(viewer, self._services.settings.socket_limits)
             return
@@ -79,6 +77,32 @@ class WebSocketEndpoint:
         await serve_on_asgi(viewer, receive, send_lines, say_goodbye, unsent_limit=limit)
 
 
+class SocketDesk:
+    """
+    Takes handshakes without a task (transports/desk.py: SocketClerk): each good one is accepted, and all else is said
+    on the socket.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def take(self, visit: SocketVisit) -> bool:
+        if visit.path != _RAW_PATH:
+            return False
+        headers = headers_of({"headers": visit.headers})
+        offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
+        viewer = viewer_of(self._services, headers, offered, WEBSOCKET)
+        head = _SUBPROTOCOL_LINE if SUBPROTOCOL in offered else b""
+        visit.accept(head, viewer, self._services.settings.socket_limits)
+        return True
+
+
+def viewer_of(services: Services, headers: dict[str, str], offered: list[str], framing: Framing) -> WebSocketViewer:
+    """Whoever made a handshake with *headers* that offers these subprotocols."""
+    credential = _credential(headers.get("authorization"), offered)
+    return WebSocketViewer(services, framing, origin=headers.get("origin"), credential=credential)
+
+
 def _credential(authorization: str | None, offered: list[str]) -> str | None:
     named = [entry[len(_TOKEN_SUBPROTOCOL) :] for entry in offered if entry.startswith(_TOKEN_SUBPROTOCOL)]
     return bearer(authorization) or (named[0] if named else None)
@@ -90,7 +114,7 @@ class WebSocketViewer(Viewer):
     viewer is told goes through the hub.
     """
 
-    __slots__ = ("_bad_messages", "_credential", "_inbox", "_origin", "_pace", "_timer", "_worker")
+    __slots__ = ("_bad_messages", "_credential", "_has_spoken", "_inbox", "_origin", "_pace", "_timer", "_worker")
     transport = "websocket"
 
     def __init__(self, services: Services, framing: Framing, *, origin: str | None, credential: str | None) -> None:
@@ -101,6 +125,7 @@ class WebSocketViewer(Viewer):
         self._worker: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._bad_messages = 0
+        self._has_spoken = False
         self._pace: Bucket | None = None
 
     # What the sink calls (transports/sinks.py: Peer).
@@ -123,6 +148,9 @@ class WebSocketViewer(Viewer):
             self.refuse(error)
 
     def received(self, text: str) -> None:
+        first, self._has_spoken = not self._has_spoken, True
+        if first and self._follow_at_once(text):
+            return
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(text)
@@ -159,6 +187,26 @@ class WebSocketViewer(Viewer):
         self.refuse(NotAuthenticated("no token came in time"))
 
     # What the viewer says.
+
+    def _follow_at_once(self, text: str) -> bool:
+        """
+        Whether this was all that most viewers ever say, one feed that they may see by its name: it needs no waiting,
+        and so no task. Everything else is worked on by one, which also says what is wrong with it.
+        """
+        connection, admitted = self._connection, self._admitted
+        if connection is None or admitted is None or self._leaving or self.is_full:
+            return False
+        try:
+            command = parse_message(text)
+        except BadInput:
+            return False
+        if not isinstance(command, Subscribe) or command.wish.from_now:
+            return False
+        wish = command.wish
+        if not self._services.admission.covers(admitted, wish.feed):
+            return False
+        self._services.hub.follow(connection, wish.view(admitted.hidden), wish.cursor)
+        return True
 
     def _begin_work(self) -> None:
         if self._inbox and self._worker is None:

@@ -24,7 +24,6 @@ from gateway.triggerdev.stream_records import RECORDS, UNREADABLE, Anew, Spellin
 if TYPE_CHECKING:
     from gateway.cursors import Cursor
     from gateway.feed.follower import Follower
-    from gateway.feed.view import Message
     from gateway.feeds import FeedId
     from gateway.transports.admission import Admitted
     from gateway.transports.sinks import Receive, Scope, Send, ViewerSink
@@ -65,8 +64,9 @@ class _ReaderConnection(Connection):
         self._reader = reader
         self._socket = socket
 
-    def tell(self, message: Message) -> None:
-        self._socket.write(self.framing.wrap(self.framing.frame(message.kind, message.body, message.cursor)))
+    def tell_spelled(self, data: bytes) -> None:
+        if data:
+            self._socket.write(data)  # past the reader: this is not of its feed
 
     def ended(self, feed: FeedId) -> None:
         self._reader.run_ended()

@@ -151,7 +151,7 @@ async def test_empty_fragments_without_end_cost_no_memory(gateway: Gateway) -> N
 
     peer.send(frame(TEXT, b"", fin=False) + frame(CONTINUATION, b"", fin=False) * 20_000 + frame(PING, b"heard"))
     assert await peer.take(7) == b"\x8a\x05heard"
-    assert len(cast("WebSocketSocket", socket)._fragments or b"") == 0
+    assert len(cast("WebSocketSocket", socket)._incoming._message or b"") == 0
     peer.send(frame(CONTINUATION, b""))
 
     assert (await peer.error())["code"] == "bad_message"

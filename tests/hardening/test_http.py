@@ -204,7 +204,7 @@ async def test_a_handshake_with_too_long_a_header_is_refused(gateway: Gateway) -
 BAD_HANDSHAKES = {
     "another version": (
         request("/v1/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8"),
-        400,
+        426,
     ),
     "no key": (request("/v1/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"), 400),
     "a short key": (upgrade().replace(b"AAAAAAAAAAAAAAAAAAAAAA==", b"AAAA"), 400),

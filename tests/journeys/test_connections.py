@@ -17,7 +17,8 @@ from gateway.feed.connection import Connection
 from gateway.feed.follower import Follower
 from gateway.feed.group import Group
 from gateway.server.handover import ResponseSocket, WebSocketSocket
-from gateway.server.protocols import HttpProtocol, WebSocketProtocol
+from gateway.server.protocols import HttpProtocol
+from gateway.server.websocket_protocol import WebSocketProtocol
 from gateway.transports.sse import EventsViewer as ServerSideEvents
 from gateway.transports.websocket import WebSocketViewer as ServerSideWebSocket
 from tests.journeys.gateway_process import token

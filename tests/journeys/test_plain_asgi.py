@@ -1,17 +1,23 @@
-"""The gateway is an ASGI app for any server: without our protocol classes it is slower, and just as true."""
+"""The gateway is an ASGI app for any server (elsewhere.py): without our protocol classes it is slower, and as true."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
+from gateway.publisher import Publisher
 from tests.journeys import plenty
-from tests.journeys.gateway_process import token
-from tests.journeys.in_process import Inside, serving, until
+from tests.journeys.elsewhere import SERVERS, elsewhere
+from tests.journeys.gateway_process import SECRET, token
+from tests.journeys.in_process import Inside, until
 from tests.journeys.jobs import LIFE, Jobs
+from tests.journeys.polling import PollViewer
 from tests.journeys.reluctant import WIRES
 from tests.journeys.viewers import VIEWERS, WebSocketViewer, assert_lives, watching
 
@@ -23,9 +29,16 @@ if TYPE_CHECKING:
 ALL = {"all": True}
 
 
-@pytest.fixture
-async def inside(own_redis: RedisServer) -> AsyncIterator[Inside]:
-    async with serving(own_redis.url, plain=True, stuck_seconds=1.0) as inside:
+@pytest.fixture(params=SERVERS)
+async def inside(own_redis: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Inside]:
+    async with elsewhere(request.param, own_redis.url) as inside:
+        yield inside
+
+
+@pytest.fixture(params=SERVERS)
+async def impatient(own_redis: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Inside]:
+    """One that lets go of whoever takes nothing for a second."""
+    async with elsewhere(request.param, own_redis.url, stuck_seconds=1.0) as inside:
         yield inside
 
 
@@ -87,17 +100,118 @@ async def test_a_slow_viewer(inside: Inside, jobs: Jobs, transport: str) -> None
 
 
 @pytest.mark.parametrize("transport", WIRES)
-async def test_a_viewer_that_reads_nothing(inside: Inside, jobs: Jobs, transport: str) -> None:
+async def test_a_viewer_that_reads_nothing(impatient: Inside, jobs: Jobs, transport: str) -> None:
     """When it took nothing for a while the hub lets go of it."""
     plenty.create(jobs)
-    async with plenty.reluctant(transport, inside.port, token()) as viewer:
+    async with plenty.reluctant(transport, impatient.port, token()) as viewer:
         await viewer.read_until(lambda: viewer.model.complete.get("all"))
         async with asyncio.timeout(30):
             for tick in itertools.count():
                 plenty.tell_tick(jobs, tick)
                 await asyncio.sleep(0.01)
-                if not inside.viewers:
+                if not impatient.viewers:
                     break
+
+
+async def test_polls(inside: Inside, jobs: Jobs) -> None:
+    """One after the other, held until something happens: every status, in order, and 204 behind the end."""
+    jobs.create("run_1")
+    async with PollViewer(inside.url, token(), {"run": "run_1"}) as viewer:
+        await viewer.model.until_live()
+        for status in LIFE[1:]:
+            await viewer.model.until(lambda: bool(viewer.held), "a poll that is held")
+            jobs.say("run_1", status)
+            await viewer.model.until_status("run_1", status)
+        assert_lives(viewer, ["run_1"], LIFE)
+        viewer.gives_up_on = frozenset({204})
+        await viewer.until_gone(204)
+
+
+async def test_polls_of_the_official_clients(inside: Inside, jobs: Jobs) -> None:
+    """A shape and its live polls: held until there is news, answered with it, and given up with their client."""
+    jobs.create("run_1", tags=["mine"])
+    headers = {"Authorization": f"Bearer {token()}"}
+    async with httpx2.AsyncClient(base_url=inside.url, headers=headers, timeout=30, trust_env=False) as client:
+        shape = {"tags": "mine", "log": "full"}
+        answer = await client.get("/realtime/v1/runs", params=shape | {"offset": "-1"})
+
+        def poll() -> asyncio.Task[httpx2.Response]:
+            place = {"handle": answer.headers["electric-handle"], "offset": answer.headers["electric-offset"]}
+            wanted = shape | {"cursor": "", "live": "true"} | place
+            return asyncio.create_task(client.get("/realtime/v1/runs", params=wanted))
+
+        for status in LIFE[1:]:
+            assert answer.status_code == 200
+            live = poll()
+            await until(lambda: inside.services.counters.viewers["shape"] == 1, "a poll that is held")
+            jobs.say("run_1", status)
+            answer = await live
+            assert status in answer.text
+        live = poll()
+        await until(lambda: inside.services.counters.viewers["shape"] == 1, "a poll that is held")
+        live.cancel()
+        await asyncio.gather(live, return_exceptions=True)
+    await until(lambda: inside.services.counters.viewers["shape"] == 0, "a place that is free")
+
+
+async def test_streams(inside: Inside, own_redis: RedisServer) -> None:
+    """Chunks of a run, live, on both transports: each once, in order, and the end."""
+    with Publisher(own_redis.url) as publisher:
+        run = publisher.create("write", id="run_1")
+        run.start()
+        stream = run.stream("llm")
+        stream.write_all(range(50))
+        publisher.flush()
+        reading = [asyncio.create_task(read(inside, "run_1", "llm")) for read in (_by_socket, _by_events)]
+        await until(lambda: inside.viewers == 2, "two readers")
+        stream.write_all(range(50, 100))
+        run.complete()
+        assert await asyncio.gather(*reading) == [list(range(100))] * 2
+
+
+async def _by_socket(inside: Inside, run: str, key: str) -> list[Any]:
+    chunks: list[Any] = []
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    async with connect(inside.url.replace("http", "ws") + "/v1/ws", additional_headers=headers, proxy=None) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "stream": {"run": run, "key": key}}))
+        async for text in socket:
+            message = json.loads(text)
+            if message["type"] == "chunk":
+                assert message["index"] == len(chunks)
+                chunks.append(message["chunk"])
+            if message["type"] == "end":
+                break
+    return chunks
+
+
+async def _by_events(inside: Inside, run: str, key: str) -> list[Any]:
+    chunks: list[Any] = []
+    async with (
+        httpx2.AsyncClient(timeout=30, trust_env=False, headers={"Authorization": f"Bearer {SECRET}"}) as client,
+        client.stream("GET", f"{inside.url}/v1/runs/{run}/streams/{key}") as response,
+    ):
+        async for line in response.aiter_lines():
+            message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+            if message.get("type") == "chunk":
+                assert message["index"] == len(chunks)
+                chunks.append(message["chunk"])
+    return chunks
+
+
+async def test_requests(inside: Inside) -> None:
+    """Plain ones, with bodies and without: what a backend says is what it reads."""
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    async with httpx2.AsyncClient(base_url=inside.url, headers=headers, timeout=30, trust_env=False) as client:
+        made = await client.post("/v1/runs", json={"taskIdentifier": "t", "id": "run_1", "payload": {"a": [1]}})
+        assert (made.status_code, made.json()["payload"]) == (201, {"a": [1]})
+        said = await client.patch("/v1/runs/run_1", json={"status": "EXECUTING"})
+        assert said.json()["outcome"] == "applied"
+        read = await client.get("/v1/runs/run_1")
+        assert read.json()["status"] == "EXECUTING"
+        unchanged = await client.get("/v1/runs/run_1", headers={"If-None-Match": read.headers["etag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert (await client.post("/v1/runs", content=b"{")).status_code == 415
+        assert (await client.get("/nowhere")).json()["code"] == "not_found"
 
 
 async def test_refusals(inside: Inside) -> None:

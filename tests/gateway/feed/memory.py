@@ -67,7 +67,7 @@ class MemoryStore:
         left_out: Sequence[str] = (),
         **columns: Any,
     ) -> int:
-        """Store a change and publish it to the channels of its feeds, as apply_change.lua does. Returns its number."""
+        """Store a change and publish it to the channels of its feeds, as apply_changes.lua does. Returns its number."""
         self.sequence += 1
         before = self.runs.get(run)
         now = before or _Run(0, created, {"taskIdentifier": "resize", "createdAt": created, "status": "PENDING"})

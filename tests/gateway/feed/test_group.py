@@ -651,3 +651,14 @@ def test_a_full_sink_takes_the_connection_out_of_all_its_feeds() -> None:
     assert [follower.at for follower in two.followers] == [101, 102]
     two.sink.drain()
     assert [follower.phase for follower in two.followers] == [Phase.CATCHING_UP, Phase.CATCHING_UP]
+
+
+def test_a_change_that_can_not_be_shown_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever can reach Redis can publish; what came in the same turn is told."""
+    room = Room()
+    _, sink = room.live()
+
+    room.hear(event(101), event(102, columns={"updatedAt": "yesterday"}), event(103))
+
+    assert numbers(sink) == [101, 103]
+    assert "can't be told" in caplog.text

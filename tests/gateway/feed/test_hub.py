@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.feed import hub as hub_module
+from gateway.feed import rounds
 from gateway.feed.follower import Signal
 from gateway.feed.hub import Hub
 from gateway.feed.view import View
@@ -19,6 +21,7 @@ from gateway.feeds import ALL_RUNS, EnvironmentId, FeedId
 from gateway.store.redis_keys import Retention, change_channel
 from gateway.store.redis_store import RedisStore
 from tests.doubles import PATIENCE_SECONDS, Watcher
+from tests.gateway.feed.memory import MemoryGateway, MemoryStore
 from tests.gateway.store.changing import Changing
 from tests.redis_server import binaries, running_server
 
@@ -471,6 +474,55 @@ async def test_canaries_that_can_not_be_sent_do_not_end_a_subscription(world: Wo
 
     assert world.hub.statistics.deaf_subscriptions == 0
     assert world.hub.statistics.lost_subscriptions == 0
+
+
+async def test_who_hears_old_changes_is_slow_and_not_deaf() -> None:
+    """A canary comes after all that was published before it. To begin anew would only make a slow gateway slower."""
+    gateway = MemoryGateway(MemoryStore())
+    gateway.watch(ALL)
+    await gateway.calm()
+    now = time.monotonic()
+    for environment in gateway.hub._environments.values():
+        environment.unheard_since = now - 3
+    assert gateway.hub._is_deaf(now)
+
+    gateway.change()  # which is older than that
+
+    heard_at = time.monotonic()
+    assert not gateway.hub._is_deaf(heard_at)
+    assert gateway.hub._is_deaf(heard_at + 2)
+    await gateway.close()
+
+
+async def test_a_canary_counts_when_all_before_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while some are still to be told; and not at all when the subscription breaks before that."""
+    monkeypatch.setattr(rounds, "SMALL", 0)
+    monkeypatch.setattr(rounds, "SLICE", 1)
+    gateway = MemoryGateway(MemoryStore())
+    gateway.watch(ALL)
+    gateway.watch(ALL)
+    gateway.change()
+    await gateway.calm()
+    ((name, environment),) = gateway.hub._environments.items()
+
+    def hear_change_and_canary() -> None:
+        number = gateway.store.change(metadata={"tick": gateway.store.sequence})
+        canary = f"{name} 1700000000000 {gateway.store.epoch} {number}".encode()
+        gateway.hub.heard(gateway.hub._canary_channel.encode(), canary)
+        gateway.deliver()
+
+    hear_change_and_canary()
+    assert environment.settled is None
+    await eventually(lambda: environment.settled is not None, "the canary")
+    hear_change_and_canary()
+    gateway.hub.lost()
+    before = environment.settled
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert environment.settled == before
+    assert environment.stale
+    await gateway.close()
 
 
 # The server breaks.

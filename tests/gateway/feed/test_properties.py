@@ -2,8 +2,8 @@
 Whatever happens in whatever order, viewers end with what Redis has, and saw every status on the way.
 
 Real Redis, hub, store and subscription; generated schedules of changes, viewers who come, go and are slow, reads that
-take long, changes that come faster than they may, a subscription that is late or killed, restarts that keep the data or
-lose some. The viewers' models
+take long, changes that come faster than they may or can be told, viewers that are told one after the other, a
+subscription that is late or killed, restarts that keep the data or lose some. The viewers' models
 (tests/doubles.py) hold every message against what was told before.
 
 RUNCAST_EXAMPLES sets how many schedules are tried.
@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -29,6 +30,7 @@ from hypothesis import strategies as st
 
 from gateway.changes import Operation, Operator, change
 from gateway.codec import Row, public_run
+from gateway.feed import rounds
 from gateway.feed.follower import Phase
 from gateway.feed.hub import Hub
 from gateway.feed.view import View
@@ -42,7 +44,7 @@ from tests.doubles import Watcher
 from tests.gateway.store.changing import Changing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.store.redis_store import Page, Place
     from tests.redis_server import RedisServer
@@ -195,6 +197,13 @@ class World:
     async def do_rest(self) -> None:
         """Long enough for one answer of Redis, mostly."""
         await asyncio.sleep(0.002)
+
+    def do_press(self) -> None:
+        """Changes come faster than they can be told, as far as their age says."""
+        self.hub._rounds.judge(1000, age_seconds=1.0)
+
+    def do_ease(self) -> None:
+        self.hub._rounds.late = False
 
     def do_flood(self) -> None:
         self.sluice.flooded = True
@@ -388,6 +397,9 @@ well_scenes = [
     scene("calm", "disconnect", "late", some(changes), "connect", "rest", "rest", some(changes, most=2), "hear"),
     scene("calm", "flood", some(changes, passing), "disconnect", some(changes), "connect", some(changes), "ebb"),
     scene("calm", "flood", "hold after", some(changes, least=2), "rest", some(changes), "release", "rest", "ebb"),
+    scene("calm", "press", some(changes, passing, least=3, most=12), "ease"),
+    scene("calm", "press", "stall", some(changes, least=3), "rest", "drain", some(changes), "ease"),
+    scene("calm", "press", "disconnect", "hold after", "connect", "rest", some(changes, least=2), "release", "rest"),
 ]
 breaking_scenes = [
     some(changes, viewing, passing, breaking, most=12),
@@ -429,6 +441,16 @@ viewers = st.lists(st.lists(views, min_size=1, max_size=2, unique_by=lambda view
 def schedules(draw: st.DrawFn, *scenes: st.SearchStrategy[list[Step]]) -> list[Step]:
     created: list[Step] = [("create", run, draw(births)) for run in RUNS[: draw(st.integers(0, len(RUNS)))]]
     return created + list(itertools.chain(*draw(st.lists(st.one_of(*scenes), min_size=3, max_size=8))))
+
+
+@contextmanager
+def told(*, one_by_one: bool) -> Iterator[None]:
+    """Whether every group is as good as a large one: its viewers are told one after the other."""
+    if not one_by_one:
+        yield
+        return
+    with mock.patch.object(rounds, "SMALL", 0), mock.patch.object(rounds, "SLICE", 1):
+        yield
 
 
 async def run_schedule(server: RedisServer, seen: list[list[View]], schedule: list[Step]) -> None:
@@ -490,13 +512,19 @@ class TestWhateverHappens:
     """Each viewer ends with what Redis has, having seen every status in order and nothing older than it had."""
 
     @profile(0.4)
-    @given(seen=viewers, schedule=schedules(*well_scenes))
-    def test_while_all_is_well(self, redis_server: RedisServer, seen: list[list[View]], schedule: list[Step]) -> None:
+    @given(seen=viewers, schedule=schedules(*well_scenes), one_by_one=st.booleans())
+    def test_while_all_is_well(
+        self, redis_server: RedisServer, seen: list[list[View]], schedule: list[Step], one_by_one: bool
+    ) -> None:
         """Changes, viewers who come, go and are slow, reads and messages that are late."""
-        asyncio.run(run_schedule(redis_server, seen, schedule))
+        with told(one_by_one=one_by_one):
+            asyncio.run(run_schedule(redis_server, seen, schedule))
 
     @profile(0.6)
-    @given(seen=viewers, schedule=schedules(*well_scenes, *breaking_scenes))
-    def test_while_things_break(self, redis_server: RedisServer, seen: list[list[View]], schedule: list[Step]) -> None:
+    @given(seen=viewers, schedule=schedules(*well_scenes, *breaking_scenes), one_by_one=st.booleans())
+    def test_while_things_break(
+        self, redis_server: RedisServer, seen: list[list[View]], schedule: list[Step], one_by_one: bool
+    ) -> None:
         """The same with killed connections, restarts, and data that is lost in part or altogether."""
-        asyncio.run(run_schedule(redis_server, seen, schedule))
+        with told(one_by_one=one_by_one):
+            asyncio.run(run_schedule(redis_server, seen, schedule))

@@ -30,7 +30,7 @@ from gateway.runs import FINAL
 from gateway.store.appending import Append, append_command, whole_append
 from gateway.store.redis_keys import stream_key, stream_state_key
 from tests.doubles import ViewerModel, Watcher
-from tests.gateway.feed.test_properties import HeldStore, Sluice, World, breaking, passing, scene, some, viewing
+from tests.gateway.feed.test_properties import HeldStore, Sluice, World, breaking, passing, scene, some, told, viewing
 from tests.gateway.store.changing import Changing
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ well = [
     scene("calm", "disconnect", "hold before", "connect", some(appends, passing), "release", some(appends, passing)),
     scene("calm", "disconnect", "hold after", "connect", "rest", some(appends), "release", "rest", some(appends)),
     scene("calm", "disconnect", "late", some(appends), "connect", "rest", "rest", some(appends, most=2), "hear"),
+    scene("calm", "press", some(appends, passing, least=3, most=12), "ease"),
+    scene("calm", "press", "disconnect", "hold after", "connect", "rest", some(appends, least=2), "release", "rest"),
 ]
 badly = [
     some(appends, viewing, passing, breaking, most=12),
@@ -247,15 +249,19 @@ class TestWhateverHappens:
     """Each reader ends with what Redis has, having seen every chunk in order and none twice."""
 
     @profile(0.3)
-    @given(seen=viewers, schedule=schedules(*well))
-    def test_while_all_is_well(self, redis_server: RedisServer, seen: list[list[FeedId]], schedule: list[Step]) -> None:
+    @given(seen=viewers, schedule=schedules(*well), one_by_one=st.booleans())
+    def test_while_all_is_well(
+        self, redis_server: RedisServer, seen: list[list[FeedId]], schedule: list[Step], one_by_one: bool
+    ) -> None:
         """Appends, readers who come, go and are slow, reads and messages that are late."""
-        asyncio.run(run_schedule(redis_server, seen, schedule))
+        with told(one_by_one=one_by_one):
+            asyncio.run(run_schedule(redis_server, seen, schedule))
 
     @profile(0.4)
-    @given(seen=viewers, schedule=schedules(*well, *badly))
+    @given(seen=viewers, schedule=schedules(*well, *badly), one_by_one=st.booleans())
     def test_while_things_break(
-        self, redis_server: RedisServer, seen: list[list[FeedId]], schedule: list[Step]
+        self, redis_server: RedisServer, seen: list[list[FeedId]], schedule: list[Step], one_by_one: bool
     ) -> None:
         """The same with killed connections, restarts, and data that is lost in part or altogether."""
-        asyncio.run(run_schedule(redis_server, seen, schedule))
+        with told(one_by_one=one_by_one):
+            asyncio.run(run_schedule(redis_server, seen, schedule))

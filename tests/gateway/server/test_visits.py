@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,28 +14,36 @@ from gateway.server.protocols import HttpProtocol
 from gateway.server.run import server_config
 from gateway.settings import Settings
 from gateway.transports.desk import FrontDesk
-from tests.gateway.transports.doubles import FakeTransport
-from tests.hardening.peers import request, upgrade
+from tests.gateway.transports.doubles import FakeTransport, RecordingPeer
+from tests.hardening.peers import PING, frame, request, say, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.transports.desk import Visit
+    from gateway.transports.desk import SocketVisit, Visit
 
 SETTINGS = Settings(redis_url="redis://unused")
 PORT = 4000
 
 
 class Clerk:
-    """Takes whatever asks for /desk, and answers when it is told; what asks for /desk/now at once."""
+    """
+    Takes whatever asks for /desk, and answers when it is told; what asks for /desk/now at once, and what asks for
+    /desk/stream with what goes on.
+    """
 
     def __init__(self) -> None:
         self.visits: list[Visit] = []
         self.shown: list[bytes] = []
+        self.peers: list[RecordingPeer] = []
         self.left = 0
 
     def take(self, visit: Visit) -> bool:
         self.shown.append(visit.path)
+        if visit.path == b"/desk/stream":
+            self.peers.append(RecordingPeer())
+            visit.begin(b"x-by: clerk\r\n", b"first;", self.peers[-1], SETTINGS.socket_limits)
+            return True
         if visit.path == b"/desk/now":
             visit.answer(b"x-by: clerk\r\n", b"now")
             return True
@@ -48,6 +58,22 @@ class Clerk:
 
     def _gone(self) -> None:
         self.left += 1
+
+
+class SocketClerk:
+    """Accepts whatever asks for /socket."""
+
+    def __init__(self) -> None:
+        self.shown: list[bytes] = []
+        self.peers: list[RecordingPeer] = []
+
+    def take(self, visit: SocketVisit) -> bool:
+        self.shown.append(visit.path)
+        if visit.path != b"/socket":
+            return False
+        self.peers.append(RecordingPeer())
+        visit.accept(b"Sec-WebSocket-Protocol: a\r\n", self.peers[-1], SETTINGS.socket_limits)
+        return True
 
 
 class App:
@@ -70,8 +96,9 @@ class Connection:
     """One connection to a server whose app has a desk, and that needs no socket."""
 
     def __init__(self) -> None:
-        self.app, self.clerk = App(), Clerk()
+        self.app, self.clerk, self.socket_clerk = App(), Clerk(), SocketClerk()
         self.app.desk.add(self.clerk)
+        self.app.desk.add_for_sockets(self.socket_clerk)
         self.transport, self.state = FakeTransport(), ServerState()
         config = server_config(self.app, SETTINGS)
         config.load()
@@ -253,3 +280,133 @@ async def test_the_private_port_has_no_desk() -> None:
     assert connection.clerk.shown == []
     assert connection.sent.endswith(b"/desk?")
     await connection.end()
+
+
+# What goes on.
+
+
+async def test_a_stream_begins_with_one_write_and_without_a_task() -> None:
+    """Then the socket is the peer's, and nothing of the request or its connection is left."""
+    connection = Connection()
+    connection.state.default_headers = [(b"date", b"today")]
+
+    await connection.receive(request("/desk/stream"))
+
+    (peer,) = connection.clerk.peers
+    assert connection.sent == (
+        b"HTTP/1.1 200 OK\r\ndate: today\r\nx-by: clerk\r\ntransfer-encoding: chunked\r\n\r\n6\r\nfirst;\r\n"
+    )
+    assert peer.calls == ["connected"]
+    assert connection.state.tasks == set()
+    (socket,) = connection.state.connections
+    assert id(socket) == id(peer.sink)
+    protocol = weakref.ref(connection.protocol)
+    del connection.protocol
+    gc.disable()
+    try:
+        assert protocol() is None
+    finally:
+        gc.enable()
+    await connection.end()
+    assert peer.calls == ["connected", "closed"]
+    assert connection.state.connections == set()
+
+
+@pytest.mark.parametrize("behind", [request("/other"), request("/desk/stream"), request("/desk") * 3, b"GET /half"])
+async def test_what_comes_behind_a_stream_in_the_same_segment_is_nobodys(behind: bytes) -> None:
+    """It is never answered; and no limit of time of a request holds for a stream."""
+    connection = Connection()
+
+    await connection.receive(request("/desk/stream") + behind)
+
+    (peer,) = connection.clerk.peers
+    assert connection.sent.count(b"HTTP/1.1") == 1
+    assert connection.app.asked == []
+    assert connection.protocol._request_timer is None
+    assert connection.transport.is_reading()
+    assert peer.calls == ["connected"]
+    await connection.end()
+    assert peer.calls == ["connected", "closed"]
+
+
+async def test_what_is_no_request_behind_a_stream_ends_it() -> None:
+    """Whether its peer came to know of it or not: nothing is left."""
+    connection = Connection()
+
+    await connection.receive(request("/desk/stream") + b"\0")
+    await connection.settle()
+
+    assert connection.transport.is_closing()
+    assert connection.state.connections == set()
+    assert connection.clerk.peers[0].calls in ([], ["connected", "closed"])
+
+
+async def test_requests_before_a_stream_are_answered_first() -> None:
+    """A stream behind an answer that is awaited is the app's: it has its turn later."""
+    connection = Connection()
+
+    await connection.receive(request("/desk/now") + request("/desk/stream"))
+
+    assert connection.sent.count(b"HTTP/1.1 200") == 2
+    assert connection.sent.endswith(b"6\r\nfirst;\r\n")
+    await connection.end()
+
+
+async def test_a_handshake_is_accepted_with_one_write_and_without_a_task() -> None:
+    """With the subprotocol that the clerk chose; messages that came behind it are heard."""
+    connection = Connection()
+    connection.state.default_headers = [(b"date", b"today")]
+
+    await connection.receive(upgrade(target="/socket") + say("hello") + frame(PING, b"early"))
+
+    (peer,) = connection.socket_clerk.peers
+    head, _, frames = connection.sent.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    assert head.endswith(b"\r\ndate: today\r\nSec-WebSocket-Protocol: a")
+    assert frames == b"\x8a\x05early"
+    assert peer.texts == ["hello"]
+    assert connection.state.tasks == set()
+    (socket,) = connection.state.connections
+    assert id(socket) == id(peer.sink)
+    await connection.end()
+    assert peer.calls[-1] == "closed"
+    assert connection.state.connections == set()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (upgrade("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", target="/socket"), b"400"),
+        (upgrade(target="/socket").replace(b"Version: 13", b"Version: 8"), b"426"),
+        (upgrade(target="/socket").replace(b"GET", b"POST"), b"405"),
+        (upgrade("Content-Length: 0", target="/socket"), b""),
+    ],
+    ids=["two keys", "another version", "a POST", "a body"],
+)
+async def test_a_handshake_with_which_something_is_the_matter_is_not_shown(asked: bytes, status: bytes) -> None:
+    """It is refused with its status, or is the app's."""
+    connection = Connection()
+
+    await connection.receive(asked)
+
+    assert connection.socket_clerk.shown == []
+    if status:
+        assert connection.sent.startswith(b"HTTP/1.1 " + status)
+        assert (b"sec-websocket-version: 13" in connection.sent) is (status == b"426")
+        assert connection.transport.is_closing()
+    connection.transport.close()
+    await connection.settle()
+
+
+async def test_while_the_server_stops_nobody_is_taken() -> None:
+    """Whoever comes then is the app's, which sends them away."""
+    connection = Connection()
+    connection.protocol.server_state.draining = True  # type: ignore[attr-defined]
+
+    await connection.receive(request("/desk/stream"))
+    await connection.receive(upgrade(target="/socket"))
+
+    assert connection.clerk.shown == []
+    assert connection.socket_clerk.shown == []
+    connection.transport.close()
+    await connection.settle()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.store import subscription as subscription_module
-from gateway.store.subscription import Subscription
+from gateway.store.subscription import PIECE, Subscription
 from tests.doubles import PATIENCE_SECONDS, impostor
+from tests.gateway.transports.doubles import FakeTransport
 from tests.redis_server import RedisServer, binaries, running_server
 
 if TYPE_CHECKING:
@@ -122,6 +123,37 @@ async def test_a_piece_is_followed_by_the_end_of_the_turn(each_redis_server: Red
         await listener.until(lambda: len(listener.messages) == 100 and listener.log[-1][0] == "turn ended")
 
     assert [what for what, *_ in listener.log[begin:]].count("turn ended") < 10
+
+
+async def test_a_flood_leaves_others_their_turns(each_redis_server: RedisServer) -> None:
+    """However much came in one piece: some hundred messages, then the end of a turn, and so on, to the last one."""
+    count = 20 * PIECE
+    async with running(each_redis_server.url, b"one") as (_, listener):
+        await listener.until(lambda: listener.count("joined", b"one"))
+        begin = len(listener.log)
+        with each_redis_server.client() as client, client.pipeline(transaction=True) as pipeline:
+            for number in range(count):
+                pipeline.publish("one", number)
+            pipeline.execute()
+
+        await listener.until(lambda: len(listener.messages) == count and listener.log[-1][0] == "turn ended")
+
+    turns = "".join("." if what == "turn ended" else "x" for what, *_ in listener.log[begin:]).split(".")
+    assert max(map(len, turns)) == PIECE
+    assert [int(payload) for _, payload in listener.messages] == list(range(count))
+
+
+async def test_what_is_left_of_a_lost_connection_is_not_heard() -> None:
+    """Its channels may be joined again by then, and everybody who follows them begins to catch up."""
+    listener = RecordingListener()
+    connection = subscription_module._Connection(listener, asyncio.get_running_loop())
+    connection.connection_made(FakeTransport())
+    connection.data_received(b"*3\r\n$7\r\nmessage\r\n$3\r\none\r\n$1\r\nx\r\n" * (PIECE + 1))
+
+    connection.connection_lost(None)
+    await asyncio.sleep(0)
+
+    assert len(listener.messages) == PIECE
 
 
 async def test_a_channel_is_joined_when_nothing_is_missed_any_more(each_redis_server: RedisServer) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,7 @@ from gateway.revocations import By, Revocation
 from gateway.transports.origins import Origins
 from gateway.triggerdev import feeds
 from gateway.triggerdev.shape import desk, log, poll
+from gateway.triggerdev.shape.desk import ShapeDesk
 from tests.gateway.triggerdev.shape.folding import ask
 from tests.gateway.triggerdev.shape.serving import Feeds
 from tests.gateway.triggerdev.shape.visiting import AskedVisit
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.feeds import EnvironmentId
-    from gateway.triggerdev.shape.desk import ShapeDesk
     from tests.gateway.store.changing import Changing
     from tests.gateway.triggerdev.shape.folding import Answer, FoldingClient
     from tests.redis_server import RedisServer
@@ -47,8 +47,8 @@ async def served(redis_server: RedisServer, environment: EnvironmentId) -> Async
 
 
 def clerk(served: Feeds) -> ShapeDesk:
-    (found,) = served.services.desk._clerks
-    return cast("ShapeDesk", found)
+    (found,) = [clerk for clerk in served.services.desk._clerks if isinstance(clerk, ShapeDesk)]
+    return found
 
 
 def held_by(served: Feeds) -> int:

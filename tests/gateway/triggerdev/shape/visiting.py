@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.transports.desk import FrontDesk
+    from gateway.transports.sinks import Peer, SocketLimits
 
 
 class AskedVisit:
@@ -26,6 +27,9 @@ class AskedVisit:
 
     def answer(self, head: bytes, body: bytes) -> None:
         self.answered.set_result((head, body))
+
+    def begin(self, head: bytes, first: bytes, peer: Peer, limits: SocketLimits) -> None:
+        raise AssertionError("a poll is answered whole")
 
     def go_on(self) -> None:
         self.answered.set_result(None)
