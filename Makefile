@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Packages for Node, installed as their lock files say: the clients of others, and the page that uses them.
-PACKAGES := tests/clients/node_modules/.installed examples/react/node_modules/.installed
+# Packages for Node, installed as their lock files say: the clients of others, the page that uses them, and a peer.
+PACKAGES := tests/clients/node_modules/.installed examples/react/node_modules/.installed \
+	benchmarks/peers/node/node_modules/.installed
 
-.PHONY: dev test lint types unit soak bench bench-short clean
+.PHONY: dev test lint types unit soak bench bench-short bench-peers clean
 
 dev: $(STAMP)
 	$(BIN)/python -m demo
@@ -23,7 +24,7 @@ types: $(STAMP)
 
 # Most tests wait for something most of the time, so that three at once leave room on two cores. A file's tests stay together.
 unit: $(STAMP) $(PACKAGES)
-	scripts/system-packages chromium redis node nginx caddy
+	scripts/system-packages chromium redis node nginx nchan caddy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # What the tests try shortly, for longer: tokens renewed for a minute, and eight times as many random schedules.
@@ -39,11 +40,17 @@ bench: $(STAMP)
 bench-short: $(STAMP)
 	$(BIN)/python -m benchmarks --short
 
+# The same beside all peers, and the report that the docs show (docs/benchmarks.md): about twenty minutes, on a quiet machine.
+bench-peers: $(STAMP) benchmarks/peers/node/node_modules/.installed
+	scripts/system-packages redis node nginx nchan
+	$(BIN)/python -m benchmarks --peers --json docs/benchmarks/results.json; status=$$?; \
+	$(BIN)/python -m benchmarks.page docs/benchmarks/results.json && exit $$status
+
 $(STAMP): pyproject.toml scripts/system-packages
 	scripts/system-packages venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[embedded,celery,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[embedded,celery,bench,dev]"
 	touch $@
 
 %/node_modules/.installed: %/package-lock.json

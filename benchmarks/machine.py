@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -10,8 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Sockets of one process beside those of its viewers.
 SPARE_FILES = 200
@@ -79,6 +84,20 @@ def pin(pid: int, core: int | None) -> None:
     """Keep a process (0 is this one) on a core, where that can be asked for."""
     if core is not None and sys.platform == "linux":
         os.sched_setaffinity(pid, {core})
+
+
+@contextlib.contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """Keep this thread, and all processes that it starts, on a core for as long as the block lasts."""
+    if core is None or sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def raise_file_limit(viewers: int) -> None:

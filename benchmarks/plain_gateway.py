@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: What a viewer may be behind. When it is full the oldest goes: of progress the newest counts. A longer queue buys
 #: some deliveries per second under overload, and pays with a delay that grows in proportion; this one is already
-#: generous. (`python -m benchmarks --plain-queue` tries another.)
+#: generous. (`--queue` tries another.)
 QUEUE_SIZE = 256
 #: Reads that may be under way at the same time, when many viewers come together.
 READ_CONNECTIONS = 16

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 import psutil
 import uvloop
 
-from benchmarks.machine import pin
+from benchmarks.machine import pin, pinned
 from gateway.store.embedded_binary import find_binary
 
 if TYPE_CHECKING:
@@ -65,14 +65,19 @@ class Server:
         self._core = core
         self._name = Path(command[0]).name if len(command) < 3 else command[2]
         self._process: subprocess.Popen[bytes] | None = None
+        self._used_seconds = 0.0
         self._log = tempfile.TemporaryFile()  # what it says is shown when it fails  # noqa: SIM115
 
     def start(self) -> None:
         """Start it, and return when it accepts connections."""
-        self._process = subprocess.Popen(
-            self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
-        )
-        pin(self._process.pid, self._core)
+        with pinned(self._core):
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._accepts():
             if self._process.poll() is not None:
@@ -85,18 +90,27 @@ class Server:
         """End it and wait until it is gone. Stopping twice is harmless."""
         if self._process is None:
             return
-        self._process.kill() if kill else self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._used_seconds = self.cpu_seconds() if self._process.poll() is None else self._used_seconds
+        started = self._tree()
+        for process in started if kill else started[:1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill() if kill else process.terminate()
+        _, left = psutil.wait_procs(started, STOP_SECONDS)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
         self._process = None
 
     def cpu_seconds(self) -> float:
-        """Processor time it has used so far, in user and kernel mode."""
-        times = self._inspect().cpu_times()
-        return float(times.user + times.system)
+        """Processor time it has used so far, in user and kernel mode; when it was stopped, until then."""
+        if self._process is None:
+            return self._used_seconds
+        return sum(cpu_seconds(process) for process in self._running())
+
+    def cpu_seconds_of_each(self) -> list[float]:
+        """The same for each of its processes, itself first."""
+        return [cpu_seconds(process) for process in self._running()]
 
     def memory_bytes(self) -> int:
         """
@@ -105,7 +119,11 @@ class Server:
         Pages that it has in common with others count in full: what they share comes with the interpreter, and is gone
         from a difference. PSS would move whenever some other Python on the machine starts or ends.
         """
-        return int(self._inspect().memory_info().rss)
+        return sum(int(process.memory_info().rss) for process in self._running())
+
+    def peak_memory_bytes(self) -> int:
+        """The most that it has held so far; what it holds now where the system does not remember."""
+        return sum(_peak_memory_bytes(process) for process in self._running())
 
     def settled_memory_bytes(self) -> int:
         """Its memory, once that does not move any more."""
@@ -135,10 +153,40 @@ class Server:
         with socket.socket() as attempt:
             return attempt.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _inspect(self) -> psutil.Process:
+    def _running(self) -> list[psutil.Process]:
+        """
+        It, and what it has started.
+
+        Raises:
+            BenchmarkFailed: When it does not run (any more).
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise self._failed("is not running")
+        return self._tree()
+
+    def _tree(self) -> list[psutil.Process]:
         if self._process is None:
-            raise BenchmarkFailed("the server is not running")
-        return psutil.Process(self._process.pid)
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self._process.pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Processor time that a process has used so far; 0 when it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+def _peak_memory_bytes(process: psutil.Process) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return int(process.memory_info().rss)
 
 
 @contextlib.contextmanager
@@ -152,13 +200,18 @@ def running(server: Server, *, kill: bool = False) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def running_redis(core: int | None) -> Iterator[tuple[int, str]]:
-    """A Redis of our own that keeps nothing on disk: its port and its version."""
+def running_redis(core: int | None) -> Iterator[tuple[Server, str]]:
+    """
+    A Redis of our own that keeps nothing on disk, and its version.
+
+    It bears with subscribers who fall behind, so that it is the server that is measured and not its patience.
+    """
     binary = find_binary()
     port = free_port()
     options = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--loglevel", "nothing")
-    with running(Server([str(binary), *options], {}, port, core)):
-        yield port, _redis_version(binary)
+    patience = ("--client-output-buffer-limit", "pubsub", "0", "0", "0")
+    with running(Server([str(binary), *options, *patience], {}, port, core)) as redis:
+        yield redis, _redis_version(binary)
 
 
 def _redis_version(binary: Path) -> str:
@@ -181,6 +234,11 @@ class Remote(Generic[T]):
         self._process = spawning.Process(target=_serve, args=(theirs, factory, core), daemon=True)
         self._process.start()
         theirs.close()
+        self._answer: Answer[Any] | None = None
+
+    def cpu_seconds(self) -> float:
+        """Processor time that its process has used so far."""
+        return cpu_seconds(psutil.Process(self._process.pid))
 
     def call(self, method: Callable[Concatenate[T, P], Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """
@@ -189,15 +247,21 @@ class Remote(Generic[T]):
         Raises:
             BenchmarkFailed: With what it raised.
         """
-        self._connection.send((method.__name__, args, kwargs))
+        return self.start(method, *args, **kwargs).result()
+
+    def start(
+        self, method: Callable[Concatenate[T, P], Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
+    ) -> Answer[R]:
+        """Call a method of the object; what it returns can be had later, and must, before the next call."""
+        if self._answer is not None:
+            self._answer.forget()  # of a call that was given up
         try:
-            succeeded, result = self._connection.recv()
-        except EOFError as error:
-            raise BenchmarkFailed(f"the process that ran {method.__qualname__} ended") from error
-        if not succeeded:
-            raise BenchmarkFailed(f"{method.__qualname__} failed:\n{result}")
-        value: R = result
-        return value
+            self._connection.send((method.__name__, args, kwargs))
+        except OSError as error:
+            raise BenchmarkFailed(f"the process for {method.__qualname__} has ended") from error
+        answer: Answer[R] = Answer(self._connection, method.__qualname__)
+        self._answer = answer
+        return answer
 
     def __enter__(self) -> Remote[T]:
         return self
@@ -208,6 +272,42 @@ class Remote(Generic[T]):
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+class Answer(Generic[R]):
+    """What a method of a remote object returns."""
+
+    def __init__(self, connection: Connection, method: str) -> None:
+        self._connection = connection
+        self._method = method
+        self._taken = False
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it so long; say whether it is there."""
+        return self._connection.poll(seconds)
+
+    def result(self) -> R:
+        """
+        Wait for it, and return it.
+
+        Raises:
+            BenchmarkFailed: With what the method raised.
+        """
+        self._taken = True
+        try:
+            succeeded, result = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise BenchmarkFailed(f"the process that ran {self._method} ended") from error
+        if not succeeded:
+            raise BenchmarkFailed(f"{self._method} failed:\n{result}")
+        value: R = result
+        return value
+
+    def forget(self) -> None:
+        """Wait for it, unless it was had already; nobody wants it."""
+        if not self._taken:
+            with contextlib.suppress(BenchmarkFailed):
+                self.result()
 
 
 def _serve(connection: Connection, factory: Callable[[], T], core: int | None) -> None:

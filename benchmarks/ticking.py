@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from benchmarks.offering import Offered
 from benchmarks.polls import TICK
 from gateway.publisher import Publisher
 
@@ -20,11 +19,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticked(Offered):
-    """What was said in one go."""
+class Ticked:
+    """What was said in one go. Times are CLOCK_MONOTONIC in nanoseconds."""
 
+    changes: int
+    began_at: int
+    ended_at: int
     #: The number of each run's last change.
     latest: Mapping[str, int]
+
+    @property
+    def rate(self) -> float:
+        return (self.changes - 1) / max(self.ended_at - self.began_at, 1) * 1e9 if self.changes > 1 else 0.0
 
 
 class Ticker:
@@ -67,7 +73,7 @@ class Ticker:
             ended_at = time.monotonic_ns()
             self._tick(next(runs))
         self._flush()
-        return Ticked(changes, self._count, began_at, ended_at, dict(self._latest))
+        return Ticked(changes, began_at, ended_at, dict(self._latest))
 
     def _tick(self, run: Run) -> None:
         self._count += 1

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-#: It ends by itself before that; what hangs is asked to end, so that it ends what it started.
-BOUND_SECONDS = 120
+from tests.benchmarks.running import run_benchmarks
 
-BOTH = {"plain", "runcast"}
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: For what hangs: the short form has a bound of its own.
+pytestmark = pytest.mark.timeout(360)
+
+OURS_AND_PLAIN = {"plain", "runcast"}
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Everything that the short form of the benchmark measured."""
-    file = tmp_path_factory.mktemp("benchmark") / "results.json"
-    command = [sys.executable, "-m", "benchmarks", "--short", "--json", str(file)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            output, _ = process.communicate(timeout=BOUND_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            output, _ = process.communicate()
-    assert file.exists(), output
-    results: dict[str, Any] = json.loads(file.read_text())
-    return results
+    """Everything that the short form measured of the works that send changes to viewers, and of polls."""
+    file: Path = tmp_path_factory.mktemp("benchmark") / "results.json"
+    works = ("dense", "sparse", "mixed", "quiet", "overload", "polls")
+    return run_benchmarks(file, *(word for work in works for word in ("--only", work)))
 
 
-def of(measured: dict[str, Any], field: str) -> list[dict[str, Any]]:
-    """The results that have a field."""
-    return [result for result in measured["results"] if field in result]
+def of(measured: dict[str, Any], work: str) -> list[dict[str, Any]]:
+    return [result for result in measured["results"] if result["work"] == work]
 
 
 def test_nothing_that_was_measured_is_nonsense(measured: dict[str, Any]) -> None:
@@ -43,23 +34,51 @@ def test_nothing_that_was_measured_is_nonsense(measured: dict[str, Any]) -> None
     assert measured["problems"] == []
 
 
-def test_both_gateways_deliver(measured: dict[str, Any]) -> None:
-    """On both transports changes reach the viewers of both, in some time that is not negative."""
-    results = [result for result in of(measured, "deliveries") if "answers" not in result]
+@pytest.mark.parametrize("work", ["dense", "sparse", "mixed", "quiet"])
+def test_both_deliver(measured: dict[str, Any], work: str) -> None:
+    """Changes reach the viewers of both, in some time that is not negative, and ours all know the truth."""
+    results = [result for result in of(measured, work) if "steps" not in result]
 
-    assert len(results) == 4
-    assert {result["of"] for result in results} == BOTH
+    assert {result["target"] for result in results} == OURS_AND_PLAIN
     for result in results:
-        assert 0 < result["deliveries"] <= result["changes"] * result["viewers"]
-        assert result["up_to_date"] == result["viewers"]
+        assert 0 < result["deliveries"] <= result["expected"]
         assert 0 < result["p50_ms"] <= result["p99_ms"]
+    for result in results:
+        if result["target"] == "runcast":
+            assert (result["up_to_date"], result["wrong"], result["lost"]) == (result["viewers"], 0, 0)
 
 
-def test_both_gateways_answer_polls(measured: dict[str, Any]) -> None:
+def test_both_speak_both_transports(measured: dict[str, Any]) -> None:
+    """A dense feed is measured on WebSocket and on Server-Sent Events."""
+    spoken = {(result["target"], result["transport"]) for result in of(measured, "dense")}
+
+    assert spoken == {(target, transport) for target in OURS_AND_PLAIN for transport in ("WebSocket", "SSE")}
+
+
+def test_the_highest_rate_is_looked_for(measured: dict[str, Any]) -> None:
+    """What was found is one of the rates that were tried, or none."""
+    results = [result for result in of(measured, "dense") if "steps" in result]
+
+    assert {result["target"] for result in results} == OURS_AND_PLAIN
+    for result in results:
+        sustained = [rate for rate, _, _, in_time in result["steps"] if in_time]
+        assert result["highest_rate"] == max(sustained, default=0)
+
+
+def test_too_much_hides_no_status(measured: dict[str, Any]) -> None:
+    """Under a flood viewers may skip progress, but not a status, and hold the truth when it ends."""
+    (result,) = (result for result in of(measured, "overload") if result["target"] == "runcast")
+
+    assert result["saw_statuses"] == result["recorded"] > 0
+    assert (result["up_to_date"], result["wrong"]) == (result["viewers"], 0)
+    assert result["worst_age_ms"] > 0
+
+
+def test_both_answer_polls(measured: dict[str, Any]) -> None:
     """In the official client's protocol: every viewer knows every run's last state, and was told nothing too late."""
-    results = [result for result in of(measured, "answers") if "viewers" in result]
+    results = of(measured, "polls")
 
-    assert {result["of"] for result in results} == BOTH
+    assert {result["target"] for result in results} == OURS_AND_PLAIN
     for result in results:
         assert 0 < result["deliveries"] <= result["changes"] * result["viewers"]
         assert (result["up_to_date"], result["wrong"], result["late"]) == (result["viewers"], 0, 0)
@@ -67,28 +86,6 @@ def test_both_gateways_answer_polls(measured: dict[str, Any]) -> None:
         assert 0 < result["p50_ms"] <= result["p99_ms"]
 
 
-def test_a_tick_does_not_bring_the_payload(measured: dict[str, Any]) -> None:
-    """A change of metadata costs what the metadata is, and not the row."""
-    (result,) = of(measured, "tick_bytes")
-
-    assert result["row_bytes"] > result["payload_bytes"] > 10 * result["tick_bytes"] > 0
-
-
-def test_both_gateways_are_weighed_and_restarted(measured: dict[str, Any]) -> None:
-    """Idle viewers cost memory, and viewers come back after a restart, of both."""
-    assert {result["of"] for result in of(measured, "after_bytes")} == BOTH
-    assert {result["of"] for result in of(measured, "told_seconds")} == BOTH
-
-
-def test_a_publisher_is_measured(measured: dict[str, Any]) -> None:
-    """Status changes and progress go into Redis, beside what bare publishing does."""
-    (result,) = of(measured, "statuses")
-
-    assert result["statuses"] > 0
-    assert result["progress_sent"] > 0
-    assert result["dropped"] == 0
-
-
 def test_the_results_say_where_they_come_from(measured: dict[str, Any]) -> None:
     """Numbers without machine, versions, date and command are worth nothing."""
-    assert all(measured[name] for name in ("machine", "versions", "date", "command", "placing"))
+    assert all(measured[name] for name in ("machine", "versions", "date", "command", "placing", "targets"))
