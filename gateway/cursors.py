@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from gateway.errors import BadCursor
 
-# Epochs are made by store/scripts/history.lua: the microsecond of their beginning, in hexadecimal.
+# Epochs are made by store/scripts/lib/history.lua: the microsecond of their beginning and a digest of whose they are,
+# in hexadecimal.
 _CURSOR = re.compile(r"([0-9a-f]{1,16})-([0-9]{1,16})(p?)", re.ASCII)
 
 
