@@ -9,6 +9,8 @@ keep for a viewer, and when that has gone out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.server.frames import (
@@ -24,6 +26,9 @@ from gateway.server.frames import (
 
 if TYPE_CHECKING:
     from gateway.transports.sinks import Peer, SocketLimits
+
+#: Holds back what does not fill a packet; Linux has it.
+_CORK: Final[int | None] = getattr(socket, "TCP_CORK", None)
 
 #: How long a peer may take, after our goodbye, to take what is unsent and to close before the connection is cut.
 _CLOSE_SECONDS: Final = 5.0
@@ -161,8 +166,21 @@ class ResponseSocket(HandedOver):
 
     def _say_goodbye(self, code: int, reason: str) -> None:
         if self._chunked:
+            self._end_with_the_connection()
             self._transport.write(b"0\r\n\r\n")  # RFC 9112, section 7.1: a clean end
         self._transport.close()
+
+    def _end_with_the_connection(self) -> None:
+        """
+        Have the end of the response leave in one packet with that of its connection, where there are packets.
+
+        Else a client might ask for something else in between, and have no answer. That this is the last response can't
+        be said in its head: Node takes one that says `connection: close` for whole, however it ends.
+        """
+        connected = self._transport.get_extra_info("socket")
+        if _CORK is not None and connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):  # it has gone
+                connected.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
 
 
 class WebSocketSocket(HandedOver):
