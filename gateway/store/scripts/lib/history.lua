@@ -45,7 +45,7 @@ local function read_history(key, now, lifetime)
     -- indexes that survive still have smaller numbers than everything that comes.
     sequence = math.floor(now / 1000)
   end
-  -- The clock stands still while Redis works on what came together: environments that begin then are told apart by name.
+  -- Environments that begin in the same microsecond are told apart by name.
   local name = string.sub(redis.sha1hex(key), 1, 3)
   local epoch = string.format('%x%08x', math.floor(now / 4294967296), now % 4294967296) .. name
   redis.call('HSET', key, 'epoch', epoch, 'replid', replid, 'sequence', integer(sequence), 'past', past)
