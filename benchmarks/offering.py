@@ -6,6 +6,7 @@ import array
 import asyncio
 import re
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -179,7 +180,7 @@ def _itself(answers: _Answers) -> _Answers:
     return answers
 
 
-class _Answers(asyncio.Protocol):
+class _Answers(asyncio.Protocol, ABC):
     """A connection on which each command is answered once, and which knows whether one was refused."""
 
     def __init__(self) -> None:
@@ -235,8 +236,9 @@ class _Answers(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
+    @abstractmethod
     def _count(self, data: bytes) -> int:
-        raise NotImplementedError
+        """How many answers are whole with these bytes."""
 
 
 class _RedisAnswers(_Answers):

@@ -212,7 +212,7 @@ class AsyncSender(Mailing):
             said = await self._drive(say(unsent, self._writer, time.monotonic()))
         except REDIS_ERRORS as error:
             return self._not_sent(unsent, error)
-        except BaseException:
+        except BaseException:  # cancelled, while Redis was asked: it goes back to what waits
             self._interrupted(unsent)
             raise
         return self._sent(unsent, said)
@@ -223,7 +223,7 @@ class AsyncSender(Mailing):
         now = time.monotonic()
         try:
             results = await self._connected().hold_all([say(unsent, self._writer, now) for unsent in taken])
-        except BaseException:
+        except BaseException:  # as in `_post`
             for unsent in taken:
                 self._interrupted(unsent)
             raise
