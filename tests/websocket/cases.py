@@ -116,6 +116,14 @@ class Heard:
 
 
 async def next_frame(peer: Caller) -> tuple[int, bytes]:
+    """What the server says next, other than a heartbeat: those may come at any time."""
+    while True:
+        opcode, payload = await _any_frame(peer)
+        if opcode != TEXT or json.loads(payload)["type"] != "heartbeat":
+            return opcode, payload
+
+
+async def _any_frame(peer: Caller) -> tuple[int, bytes]:
     """Opcode and payload of the next frame of the server, which must be one whole message, spelled as it has to be."""
     head, size = await peer.take(2)
     assert head & 0x70 == 0, "reserved bits (section 5.2)"
@@ -163,8 +171,6 @@ async def listen(peer: Caller, *, last_pong: bytes = b"last", last_word: str = _
             case _:
                 assert opcode == TEXT
                 message = json.loads(payload)
-                if message["type"] == "heartbeat":
-                    continue
                 assert message["type"] == "error", message
                 answer = message["feed"] if message["code"] == "not_subscribed" else message["code"]
                 heard.answers.append(answer)
@@ -178,7 +184,7 @@ async def _hear_the_end(peer: Caller) -> None:
     """The server closes the connection, and sends nothing before that but an answer to a ping."""
     with contextlib.suppress(EOFError):
         while True:
-            opcode, _ = await next_frame(peer)
+            opcode, _ = await _any_frame(peer)
             assert opcode == PONG, "no data follows a goodbye (section 5.5.1)"
 
 
