@@ -27,6 +27,10 @@ PROGRESS: Final = "progress"
 INTERVAL_SECONDS: Final = 0.1
 #: Chunks that are read by people may come together in so much time.
 STREAM_INTERVAL_SECONDS: Final = 0.05
+#: Where so many runs of a process speak in an interval, a round trip for each would hold the job up. Then the first
+#: thing that a run says waits for so long, too, and leaves together with what others say.
+MANY_RUNS: Final = 16
+GATHERING_SECONDS: Final = 0.02
 MAX_RUNS: Final = 10_000
 MAX_OPERATIONS: Final = 1_000
 #: Outputs of ten thousand runs would fill any worker's memory: beyond this, kept changes lose their large columns.
@@ -84,11 +88,11 @@ class Outbox:
         self.breaker = Breaker()
         # Usually one per run. A second one when the first may have arrived and must not be mixed with later operations.
         self._runs: OrderedDict[str, deque[Unsent]] = OrderedDict()
-        self._last: dict[str, float] = {}  # when metadata of a run was last sent
+        self._last: dict[str, float] = {}  # when metadata of a run was last sent, the oldest first
         self._operations = 0
         self._kept_bytes = 0
         self._chunk_bytes = 0
-        self._written: dict[str, float] = {}  # when chunks of a run were last sent
+        self._written: dict[str, float] = {}  # the same of its chunks
         self.numbering = Numbering()
         self._sent = self._coalesced = self._failures = 0
         self._dropped: Counter[str] = Counter()
@@ -130,14 +134,15 @@ class Outbox:
         """
         A metadata operation. Returns None when it is due now; otherwise it waits for `due_runs`, or was dropped.
 
-        The first of a run is due at once; what follows within the interval goes together, when it is over.
+        The first of a run is due at once, or soon where many runs speak; what follows within the interval goes
+        together, when it is over.
         """
         if self.breaker.open and not self._welcome((operation,)):
             return Outcome.DROPPED
         entries = self._runs.get(run)
         if entries is None or entries[-1].once:
             unsent = self._open(run, now)
-            unsent.due = max(now, self._last.get(run, now - self._interval) + self._interval)
+            unsent.due = _first_due(self._last, run, now, self._interval)
         else:
             unsent = entries[-1]
         if attempt is not None and unsent.change.attempt is None:
@@ -157,7 +162,7 @@ class Outbox:
         entries = self._runs.get(run)
         is_new = entries is None or bool(entries[-1].once)
         unsent = self._open(run, now)
-        due = max(now, self._written.get(run, now - STREAM_INTERVAL_SECONDS) + STREAM_INTERVAL_SECONDS)
+        due = _first_due(self._written, run, now, STREAM_INTERVAL_SECONDS)
         unsent.due = due if is_new else min(unsent.due, due)
         extend(unsent.batches, [self.numbering.batch(run, stream, chunks)])
         self._chunk_bytes += size
@@ -356,3 +361,17 @@ class Outbox:
 
 def _is_progress(operation: Operation) -> bool:
     return operation.operator is Operator.SET and operation.key == PROGRESS
+
+
+def _first_due(moments: dict[str, float], run: str, now: float, interval: float) -> float:
+    """
+    When what a run says first may leave, if nothing of it waits.
+
+    Args:
+        moments: When runs were last sent something of the same kind, the oldest first.
+    """
+    last = moments.get(run)
+    if last is not None and last + interval > now:
+        return last + interval
+    speaking = next(islice(reversed(moments.values()), MANY_RUNS - 1, None), None)
+    return now + GATHERING_SECONDS if speaking is not None and speaking + interval > now else now

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.changes import Change, Operation, Operator, Outcome, change
 from gateway.publisher.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Breaker
-from gateway.publisher.outbox import MANY_OPERATIONS, Outbox
+from gateway.publisher.outbox import MANY_OPERATIONS, MANY_RUNS, Outbox
 
 if TYPE_CHECKING:
     from gateway.publisher.unsent import Unsent
@@ -58,6 +58,22 @@ def test_the_first_operation_is_due_at_once_and_the_rest_when_the_interval_is_ov
     assert outbox.due_runs(10.11) == ["r"]
     assert taken(outbox, "r", 10.11).operations == [progress(49)]
     assert outbox.next_due() is None
+
+
+def test_where_many_runs_speak_they_leave_together() -> None:
+    """A round trip for each would hold the job up; as soon as there are few again nobody waits for others."""
+    outbox = Outbox()
+    for number in range(MANY_RUNS):
+        assert outbox.operate(f"r{number}", progress(1), None, 10.0) is None
+        taken(outbox, f"r{number}", 10.0)
+        outbox.sent()
+
+    assert outbox.operate("one", progress(1), None, 10.01) is Outcome.DEFERRED
+    assert outbox.operate("other", progress(1), None, 10.02) is Outcome.DEFERRED
+    assert outbox.operate("r0", progress(1), None, 10.02) is Outcome.DEFERRED
+    assert outbox.due_runs(10.041) == ["one", "other"]
+    assert outbox.due_runs(10.11) == ["one", "other", "r0"]
+    assert outbox.operate("later", progress(1), None, 10.11) is None
 
 
 def test_operations_travel_with_the_next_status() -> None:
