@@ -126,12 +126,17 @@ def _is_live(connection: Connection) -> bool:
 
 def _delivered(connection: Connection, settled: Cursor | None) -> tuple[str, int]:
     """Up to where all its feeds, which are live, have been told everything: epoch and number, "" when not known."""
-    followers = connection.followers.values()
-    if settled is None or any(follower.group.epoch != settled.epoch for follower in followers):
+    if settled is None:
         return "", 0
+    told = None
+    for follower in connection.followers.values():
+        group = follower.group
+        if group.epoch != settled.epoch:
+            return "", 0
+        place = group.place(follower)
+        told = place if told is None or place < told else told
     # What it was told since the last canary counts too: a viewer's cursor never goes back.
-    told = min((follower.group.place(follower) for follower in followers), default=0)
-    return settled.epoch, max(settled.sequence, told)
+    return settled.epoch, max(settled.sequence, told or 0)
 
 
 def _spell(framing: Framing, as_of: int, epoch: str, number: int, stale: bool) -> bytes:
