@@ -102,8 +102,8 @@ class Bench:
         self.offerer = offerer
         #: What servers said of themselves that no case should bring about; whoever reads it clears it.
         self.complaints: list[str] = []
-        #: By target and transport, what is known of dense feeds so far: later cases begin there.
-        self.dense: dict[tuple[str, Transport], list[Deliveries]] = {}
+        #: By target, transport and number of viewers, what is known of dense feeds so far: later cases begin there.
+        self.dense: dict[tuple[str, Transport, int], list[Deliveries]] = {}
         self._ids = (f"run_{number}" for number in itertools.count(1))
 
     @contextlib.contextmanager

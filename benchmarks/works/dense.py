@@ -77,7 +77,7 @@ def at_rate(bench: Bench, target: Target, *, size: Size, transport: Transport, r
     with watching(bench, target, size, transport, rate) as (server, runs):
         feeds = [TAG] * size.viewers
         result = deliver(bench, target, server, feeds, runs, rate=rate, seconds=size.seconds, kind=Deliveries)
-    bench.dense.setdefault((target.name, transport), []).append(result)
+    bench.dense.setdefault((target.name, transport, size.viewers), []).append(result)
     return result
 
 
@@ -169,7 +169,7 @@ class Search:
 
 def sustained_rate(bench: Bench, target: Target, *, size: Size, transport: Transport) -> float:
     """The highest rate that is sustained, as far as it was found out already; else it is searched."""
-    known = bench.dense.get((target.name, transport))
+    known = bench.dense.get((target.name, transport, size.viewers))
     if not known:
         return highest(bench, target, size=size, transport=transport).highest_rate
     return max((step.asked_rate for step in known if step.sustained), default=0.0)
@@ -177,7 +177,7 @@ def sustained_rate(bench: Bench, target: Target, *, size: Size, transport: Trans
 
 def highest(bench: Bench, target: Target, *, size: Size, transport: Transport) -> Highest:
     """Search the highest rate that is sustained, from what is known of it already."""
-    steps = bench.dense.setdefault((target.name, transport), [])
+    steps = bench.dense.setdefault((target.name, transport, size.viewers), [])
     sustained = max((step.asked_rate for step in steps if step.sustained), default=0.0)
     too_much = min((step.asked_rate for step in steps if step.asked_rate > sustained), default=None)
     search = Search(size.first_rate, size.most_rate, sustained, too_much)

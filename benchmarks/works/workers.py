@@ -44,7 +44,7 @@ class Size:
 #: By what viewers follow: all one tag, or each a run of its own.
 FULL: Final = {
     "dense": Size(viewers=1000, rate=50, seconds=5.0),
-    "sparse": Size(viewers=4000, rate=3000, seconds=5.0),
+    "sparse": Size(viewers=4000, rate=10_000, seconds=5.0),
 }
 SHORT: Final = {"dense": Size(viewers=40, rate=50, seconds=0.5)}
 

@@ -8,6 +8,7 @@ from benchmarks.commands import Packed, stamped
 from benchmarks.marks import PLACEHOLDER, mark
 from benchmarks.targets import ENVIRONMENT, Runcast, publish
 from gateway.changes import change
+from gateway.store.appending import Append, append_command
 from gateway.store.joining import joined
 from gateway.store.writing import MOST_TOGETHER, ChangeWriter, Command
 
@@ -33,6 +34,20 @@ def test_changes_are_joined_as_publishers_join_them() -> None:
     sent = stamped([(Packed(TARGET.offer(run, (), PLACEHOLDER)), mark) for run, mark in zip(runs, marks, strict=True)])
 
     assert sent == [packed(command) for command, _ in joined(commands)]
+
+
+def test_appends_are_joined_as_publishers_join_them() -> None:
+    runs = [f"run_{number}" for number in range(MOST_TOGETHER + 3)]
+    marks = [mark(place, place + 100, 5) for place in range(len(runs))]
+    writer = ChangeWriter(environment=ENVIRONMENT)
+
+    def appends(marks: list[bytes]) -> list[Command]:
+        given = zip(runs, marks, strict=True)
+        return [append_command(Append(run=run, stream="s", chunks=[b'"%b"' % mark]), writer) for run, mark in given]
+
+    kept = [Packed(packed(command)) for command in appends([PLACEHOLDER] * len(runs))]
+
+    assert stamped(zip(kept, marks, strict=True)) == [packed(command) for command, _ in joined(appends(marks))]
 
 
 def test_what_can_not_be_joined_goes_alone_and_in_order() -> None:
