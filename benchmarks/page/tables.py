@@ -39,13 +39,20 @@ def targets(run: Run) -> list[str]:
 
 
 def verdicts(run: Run) -> list[str]:
-    """Each goal, and by how much it is met or missed."""
-    rows = []
-    for goal in goals(run):
+    """Each goal, and by how much it is met or missed; then what a run noticed itself where one is missed."""
+    rows, missed = [], {}
+    for goal, ours in goals(run):
         bound = "at least" if goal.better is Better.HIGHER else "at most"
         verdict = f"met, {goal.ratio:.2f}" if goal.met else f"**missed, {goal.ratio:.2f}**"
-        rows.append((goal.what, f"{bound} {number(goal.wanted)}", number(goal.reached), verdict))
-    return table(("", "goal", "reached", "by how much"), rows)
+        what = f"{goal.what}, {ours.transport}" if ours.transport else goal.what
+        rows.append((what, f"{bound} {number(goal.wanted)}", number(goal.reached), verdict))
+        if not goal.met and ours.notes:
+            missed[ours.title] = ours.notes
+    found = table(("", "goal", "reached", "by how much"), rows)
+    if missed:
+        noticed = [f"- {title}: {'; '.join(notes)}" for title, notes in missed.items()]
+        found += ["", "Where one is missed, this was noticed while it was measured:", "", *noticed]
+    return found
 
 
 def case(run: Run, case: Case) -> list[str]:

@@ -16,7 +16,7 @@ from benchmarks.work import Better
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.page.outcomes import Case, Run
+    from benchmarks.page.outcomes import Case, Outcome, Run
 
 #: Of the ceiling's deliveries a second, at every rate.
 SHARES: Final = {"dense": 0.7, "sparse": 0.6}
@@ -24,24 +24,27 @@ SHARES: Final = {"dense": 0.7, "sparse": 0.6}
 TIMES: Final = {"nchan": 1.5, "plain": 10.0}
 
 
-def goals(run: Run) -> Iterator[Goal]:
-    """All that there are numbers for, in the order of the works."""
+def goals(run: Run) -> Iterator[tuple[Goal, Outcome]]:
+    """All that there are numbers for, in the order of the works, with what became of ours."""
     for case in run.cases:
         ours = case.of(RUNCAST)
-        if ours is None:
-            continue
-        yield from ours.goals
-        if case.work in SHARES:
-            yield from _share_of_ceiling(case)
-        if case.work == "dense" and case.rate is None:
-            yield from _above_peers(run, case)
+        if ours is not None:
+            yield from ((goal, ours) for goal in _of_case(run, case, ours))
+
+
+def _of_case(run: Run, case: Case, ours: Outcome) -> Iterator[Goal]:
+    yield from ours.goals
+    if case.work in SHARES:
+        yield from _share_of_ceiling(case)
+    if case.work == "dense" and case.rate is None:
+        yield from _above_peers(run, case)
 
 
 def _share_of_ceiling(case: Case) -> Iterator[Goal]:
     share = share_of_ceiling(case, RUNCAST)
     if share is not None:
         at = "the highest rate of each" if case.rate is None else f"{case.rate:,.0f} changes per second"
-        what = f"{case.work}: share of the ceiling, {at}, {case.transport}"
+        what = f"{case.work}: share of the ceiling, {at}"
         yield Goal(what, SHARES[case.work], share, Better.HIGHER)
 
 
@@ -50,7 +53,7 @@ def _above_peers(run: Run, case: Case) -> Iterator[Goal]:
     for target in (outcome.target for outcome in case.outcomes):
         theirs = delivered(case, target)
         if target not in (RUNCAST, *CEILINGS) and theirs:
-            what = f"{case.work}: times {run.title(target)}, the highest rate of each, {case.transport}"
+            what = f"{case.work}: times {run.title(target)}, the highest rate of each"
             yield Goal(what, TIMES.get(target, 1.0), ours / theirs, Better.HIGHER)
 
 

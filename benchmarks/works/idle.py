@@ -80,7 +80,7 @@ class Idle:
             return []
         return [
             Goal("idle: bytes for a viewer", GOAL_BYTES, self.bytes_per_viewer),
-            Goal("idle: share of a core", GOAL_CPU, self.server_cpu),
+            Goal("idle: share of a core, %", GOAL_CPU * 100, self.server_cpu * 100),
         ]
 
     def numbers(self) -> list[Number]:

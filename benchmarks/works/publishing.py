@@ -28,6 +28,11 @@ FULL, SHORT = 5_000, 200
 #: What a run's publishers say in its life, in this order: mostly progress.
 LIFE: Final = (Kind.CREATE, Kind.START, *[Kind.SET] * 4, Kind.INCREMENT, Kind.COMPLETE)
 GOAL_PER_SECOND: Final = 40_000
+#: What the script gives Redis to do, as its statistics name it.
+GIVEN: Final = (
+    *("hget", "hmget", "hgetall", "hset", "hdel", "hincrby", "hexists", "hkeys"),
+    *("zadd", "zrem", "publish", "pexpire", "pttl", "time", "smembers", "zrangebyscore", "exists", "del"),
+)
 #: Redis was the limit when it was so busy.
 BUSY: Final = 0.9
 
@@ -65,6 +70,9 @@ class Stored:
     taken: tuple[Taken, ...]
     #: The ceiling: PUBLISH of as much to one channel, which keeps nothing.
     published: Taken
+    #: Of the time that Redis spent in the script, the share of each command that the script gave. The rest is Lua
+    #: itself, and the way into such a command and back.
+    shares: dict[str, float]
 
     def problems(self) -> list[str]:
         return []  # what Redis does not apply makes the measurement fail
@@ -79,6 +87,7 @@ class Stored:
             Number("Redis's own time for a change, µs", self.redis_us, Better.LOWER),
             *(Number(f"{taken.kind}: per second", taken.per_second, Better.HIGHER) for taken in self.taken),
             *(Number(f"{taken.kind}: Redis's own time, µs", taken.microseconds, Better.LOWER) for taken in self.taken),
+            *(Number(f"of the script's time in {name}, %", share * 100) for name, share in self.shares.items()),
             Number("a PUBLISH that keeps nothing (the ceiling): per second", ceiling.per_second),
             Number("a PUBLISH that keeps nothing (the ceiling): Redis's own time, µs", ceiling.microseconds),
         ]
@@ -109,6 +118,7 @@ def _measure(bench: Bench, target: Target, *, runs: int, together: bool) -> Stor
         for load in loads:
             load.call(RedisLoad.connect, server.port, ENVIRONMENT)
         taken = [_take(redis, loads, kind, runs, value, together=together) for value, kind in enumerate(LIFE)]
+        shares = _shares(redis)
         published = _take(redis, loads, Kind.PUBLISH, runs, 0, together=False)
     changes, seconds = sum(part.changes for part in taken), sum(part.seconds for part in taken)
     redis_seconds = sum(part.redis_seconds for part in taken)
@@ -120,6 +130,7 @@ def _measure(bench: Bench, target: Target, *, runs: int, together: bool) -> Stor
         redis_cpu=redis_seconds / seconds,
         taken=tuple(_together(taken, kind) for kind in dict.fromkeys(LIFE)),
         published=published,
+        shares=shares,
     )
 
 
@@ -141,6 +152,15 @@ def _cpu_seconds(redis: Redis) -> float:
     """As Redis counts it itself: finer than what the system tells of a process."""
     used: dict[str, Any] = redis.info("cpu")
     return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+
+def _shares(redis: Redis) -> dict[str, float]:
+    """Where the script spends its time, by Redis's own clock: the commands that take the most, then the others."""
+    stats: dict[str, Any] = redis.info("commandstats")
+    spent = {name.removeprefix("cmdstat_"): each["usec"] for name, each in stats.items()}
+    whole = spent.get("evalsha", 0)
+    given = sorted(((spent[name], name) for name in GIVEN if name in spent), reverse=True)
+    return {name.upper(): used / whole for used, name in given} if whole else {}
 
 
 def _together(taken: Sequence[Taken], kind: Kind) -> Taken:

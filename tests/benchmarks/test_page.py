@@ -83,8 +83,22 @@ def test_goals_say_by_how_much_they_are_met_or_missed() -> None:
 
     lines = tables.verdicts(measured)
 
-    assert "| quiet: p50, ms | at most 2.00 | 4.00 | **missed, 0.50** |" in lines
+    assert "| quiet: p50, ms, WebSocket | at most 2.00 | 4.00 | **missed, 0.50** |" in lines
     assert any("share of the ceiling" in line and "at least 0.70 | 0.80 | met, 1.14 |" in line for line in lines)
+
+
+def test_what_was_noticed_stands_beside_a_goal_that_is_missed() -> None:
+    """And nothing beside those that are met."""
+    missed = {"what": "p50, ms", "wanted": 2.0, "reached": 4.0, "better": "lower"}
+    results = (
+        result("runcast", title="slow", goals=[missed], notes=["the other core was full"]),
+        result("runcast", title="fast", goals=[{**missed, "reached": 1.0}], notes=["others used the core"]),
+    )
+
+    lines = tables.verdicts(run(*results))
+
+    assert lines[-1] == "- slow: the other core was full"
+    assert not any("fast" in line for line in lines)
 
 
 def test_peers_are_compared_where_each_does_what_it_can() -> None:
@@ -98,7 +112,7 @@ def test_peers_are_compared_where_each_does_what_it_can() -> None:
 
     goals = list(verdicts.goals(run(*fixed, *highest)))
 
-    assert [(goal.wanted, goal.reached, goal.met) for goal in goals] == [(1.5, 1.2, False)]
+    assert [(goal.wanted, goal.reached, goal.met) for goal, _ in goals] == [(1.5, 1.2, False)]
 
 
 def test_who_was_left_out_is_named() -> None:
