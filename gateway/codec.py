@@ -197,9 +197,13 @@ class AppendEvent:
         return sum(len(chunk.text) for chunk in self.chunks)
 
 
+#: Between events that were published together; no JSON has it in it, in whatever way it was written.
+BETWEEN_EVENTS: Final = b"\x1e"
+
+
 def decode_event(raw: bytes) -> Event | AppendEvent:
     """
-    Read what `apply_changes.lua` or `append_chunks.lua` published.
+    Read an event that `apply_changes.lua` or `append_chunks.lua` published; one message may have several.
 
     Raises:
         ValueError: When it was written by something else.

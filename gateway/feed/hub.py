@@ -96,6 +96,9 @@ class Statistics:
 
 #: Stands for a change that is not even read, because the environment's come faster than they may.
 _SKIPPED: Final = object()
+_UNHEARD: Final = object()
+#: Of the changes that were heard last so much is remembered, and as much of those before: more than come together.
+_RECENT_BYTES: Final = 64 * 1024
 
 
 def _hear_everything(environment: EnvironmentId) -> Hearing:
@@ -156,9 +159,10 @@ class Hub:
         self._waves: dict[Group, asyncio.Task[None]] = {}
         self._control: dict[bytes, ControlListener] = {}
         self._canary_channel = f"runcast:canary:{secrets.token_hex(8)}"
-        #: The change that was heard last, or what stands for it.
-        self._last_payload: bytes = b""
-        self._last_event: Any = None
+        #: The changes that were heard last, or what stands for them, and those before.
+        self._recent: dict[bytes, Any] = {}
+        self._before_recent: dict[bytes, Any] = {}
+        self._recent_bytes = 0
         self._hearing = hearing or _hear_everything
         self._hearings: dict[EnvironmentId, Hearing] = {}
         self._stopped = False
@@ -306,16 +310,25 @@ class Hub:
             elif channel in self._control:
                 self._control[channel].heard(payload)
             return
-        if payload == self._last_payload:  # a run that is in several feeds comes once for each
-            event = self._last_event
-        else:
-            self.statistics.events += 1
-            self._last_payload = payload
-            event = self._last_event = self._decode(payload) if found.hearing.hear() else _SKIPPED
+        # A run that is in several feeds comes once for each, with others that were changed together with it between.
+        event = self._recent.get(payload, _UNHEARD)
+        if event is _UNHEARD:
+            event = self._before_recent.get(payload, _UNHEARD)
+            if event is _UNHEARD:
+                event = self._hear_first(payload, found.hearing)
         if event is _SKIPPED:
             found.skip()
         elif event is not None:
             found.hear(event, late=self._rounds.late)
+
+    def _hear_first(self, payload: bytes, hearing: Hearing) -> Any:
+        self.statistics.events += 1
+        event = self._decode(payload) if hearing.hear() else _SKIPPED
+        self._recent_bytes += len(payload)
+        if self._recent_bytes > _RECENT_BYTES:
+            self._before_recent, self._recent, self._recent_bytes = self._recent, {}, len(payload)
+        self._recent[payload] = event
+        return event
 
     def _decode(self, payload: bytes) -> Event | AppendEvent | None:
         try:

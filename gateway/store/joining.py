@@ -1,6 +1,6 @@
 """
 Several changes, or appends, in one call of their script, for whoever sends commands together anyway: each costs Redis
-a third less.
+little more than half as much, since what they bring to shared indexes and channels is brought there once.
 """
 
 from __future__ import annotations

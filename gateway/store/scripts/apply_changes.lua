@@ -38,6 +38,7 @@ local FIRST_CHANGE = 8
 
 local now = now_microseconds()
 local now_ms = math.floor(now / 1000)
+local now_text = integer(now_ms)
 local history_key = KEYS[1]
 local history = read_history(history_key, now, key_lifetime(math.max(kept_finished, kept_unfinished)))
 
@@ -45,12 +46,27 @@ local function answer(outcome, status, attempt, number)
   return {outcome, history.epoch, number or integer(history.sequence), status or '', attempt or '0'}
 end
 
+-- The changes of this call, the one that is being applied, and what became of each. What is wrong with the only one is the error
+-- of the whole call, as everywhere in Redis.
+local changes, this_change, answers = {}, 0, {}
+local alone = false
+
+-- Numbers are taken for all the changes that may still need one; those that are left in the end are given back.
+local reserved = 0
 local function take_number()
-  local sequence = redis.call('HINCRBY', history_key, 'sequence', 1)
-  history.sequence = sequence
-  return integer(sequence)
+  if reserved == 0 then
+    reserved = #changes - this_change + 1
+    redis.call('HINCRBY', history_key, 'sequence', reserved)
+  end
+  reserved = reserved - 1
+  history.sequence = history.sequence + 1
+  return integer(history.sequence)
+end
+local function give_numbers_back()
+  if reserved > 0 then redis.call('HINCRBY', history_key, 'sequence', -reserved) end
 end
 -- include lib/metadata.lua
+-- include lib/gathering.lua
 -- include lib/telling.lua
 -- include lib/tick.lua
 
@@ -92,20 +108,29 @@ local function read_change(run, at, last)
   return change
 end
 
-local function apply(run, at, last)
-  local change = read_change(run, at, last)
+local function apply(change)
   local answered = change.ticks and #change.operations > 0 and tick(change)
   if answered then return answered end
   apply_any = apply_any or in_full()
   return apply_any(change)
 end
 
-local answers, at = {}, FIRST_CHANGE
+local at = FIRST_CHANGE
 while at < #ARGV do
   local first, last = at + 2, at + 1 + tonumber(ARGV[at + 1])
-  if at == FIRST_CHANGE and last == #ARGV then return {apply(ARGV[at], first, last)} end
-  local done, result = pcall(apply, ARGV[at], first, last)
-  answers[#answers + 1] = done and result or error_of(result)
+  changes[#changes + 1] = read_change(ARGV[at], first, last)
   at = last + 1
 end
+
+if #changes == 1 then
+  this_change, alone = 1, true
+  answers[1] = apply(changes[1])
+else
+  for i, change in ipairs(changes) do
+    this_change = i
+    local done, result = pcall(apply, change)
+    answers[i] = done and result or error_of(result)
+  end
+end
+bring()
 return answers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 from gateway.changes import Limits, Operation, change
-from gateway.codec import Event, decode_event, decode_json
+from gateway.codec import BETWEEN_EVENTS, Event, decode_event, decode_json
 from gateway.metadata import native
 from gateway.store.joining import joined, spread
 from gateway.store.redis_keys import Retention, history_key, metadata_key, prefix, run_key
@@ -122,14 +122,21 @@ class Listening:
 
     def heard(self) -> list[tuple[str, Event]]:
         """Everything published since the last call: (feed, event), in order."""
+        return [(feed, event) for feed, events in self.messages() for event in events]
+
+    def messages(self) -> list[tuple[str, list[Event]]]:
+        """The same, with the events of one message together."""
         end = f"end-{time.monotonic_ns()}"
         self._changing.client.publish(self._start + "end", end)
-        heard: list[tuple[str, Event]] = []
+        messages: list[tuple[str, list[Event]]] = []
         while True:
             message = self._subscription.get_message(timeout=5)
             assert message is not None, "nothing more was published, not even the end"
             if message["data"] == end:
-                return heard
-            event = decode_event(message["data"].encode())
-            assert isinstance(event, Event)
-            heard.append((message["channel"][len(self._start) :], event))
+                return messages
+            events: list[Event] = []
+            for text in message["data"].encode().split(BETWEEN_EVENTS):
+                event = decode_event(text)
+                assert isinstance(event, Event)
+                events.append(event)
+            messages.append((message["channel"][len(self._start) :], events))

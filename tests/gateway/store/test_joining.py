@@ -17,11 +17,13 @@ from gateway.store.appending import Append, AppendOutcome, append_command, read_
 from gateway.store.joining import MOST_WORDS, joined, spread
 from gateway.store.redis_keys import metadata_key, prefix
 from gateway.store.writing import MOST_TOGETHER, Answer, Applied, ChangeWriter, read_answer
+from tests.doubles import PATIENCE_SECONDS
 from tests.gateway.store.changing import Changing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from gateway.codec import Event
     from gateway.store.writing import Command
     from tests.redis_server import RedisServer
 
@@ -120,12 +122,18 @@ def _outcome(
             if kind == "zset" and key.startswith(("feed:", "created:"))
         },
         set(kept),
-        [
-            (feed, event.sequence - first, _timeless(event.columns), event.metadata, sorted(event.deleted))
-            for feed, event in events
-        ],
-        [(event.whole, event.tags, event.added, event.transition and event.transition.status) for _, event in events],
+        _by_feed(events, first),
     )
+
+
+def _by_feed(events: Sequence[tuple[str, Event]], first: int) -> dict[str, list[Any]]:
+    """What each feed was told, in order, and with the bare facts of each event."""
+    told: dict[str, list[Any]] = {}
+    for feed, event in events:
+        transition = event.transition and event.transition.status
+        delta = (event.sequence - first, _timeless(event.columns), event.metadata, sorted(event.deleted))
+        told.setdefault(feed, []).append((*delta, event.whole, event.tags, event.added, transition))
+    return told
 
 
 def _timeless(columns: Any) -> dict[str, str]:
@@ -151,6 +159,37 @@ def test_what_is_wrong_with_one_does_not_hurt_the_others(changing: Changing) -> 
     assert isinstance(three, Applied)
     assert three.sequence > one.sequence
     assert changing.metadata("run_1") == changing.metadata("run_3") == {"k": 1}
+
+
+def test_an_index_that_is_broken_is_an_error_of_those_alone_that_stand_in_it(changing: Changing) -> None:
+    """What all changes bring to an index is brought there at once; the others keep their places."""
+    start = prefix(changing.environment)
+    for run, tag in (("run_1", "good"), ("run_2", "bad"), ("run_3", "good")):
+        changing.create(run, tags=[tag])
+    changing.client.set(f"{start}feed:tag:bad", "no sorted set", px=60_000)
+
+    one, two, three = changing.apply_together([{"run": f"run_{n}", "status": "EXECUTING"} for n in (1, 2, 3)])
+
+    assert isinstance(two, ResponseError)
+    assert isinstance(one, Applied)
+    assert isinstance(three, Applied)
+    client: Any = changing.client
+    assert client.zrange(f"{start}feed:tag:good", 0, -1, withscores=True) == [
+        ("run_1", one.sequence),
+        ("run_3", three.sequence),
+    ]
+
+
+def test_numbers_that_nobody_needed_are_given_back(changing: Changing) -> None:
+    """The history says which change is the newest, however many went together that changed nothing."""
+    newest = changing.create("run_1", status="EXECUTING").sequence
+    ended: dict[str, Any] = {"run": "run_1", "status": "COMPLETED"}
+
+    answers = changing.apply_together([ended, ended, {"run": "nobody", "status": "EXECUTING"}, ended])
+
+    assert [one.sequence - newest for one in answers if isinstance(one, Applied)] == [1, 1, 1, 1]
+    assert int(changing.history()["sequence"]) == newest + 1
+    assert changing.create("run_2").sequence == newest + 2
 
 
 def test_the_same_run_may_come_twice(changing: Changing) -> None:
@@ -193,6 +232,107 @@ def test_appends_go_together_too(changing: Changing) -> None:
     assert [one.outcome for one in answers] == [appended, missing, appended, appended, gap]
     assert [one.next_index for one in answers] == [2, 0, 1, 3, 3]
     assert [one.writer_next for one in answers] == [2, 0, 1, 3, 3]
+
+
+# What is told
+
+
+def test_what_changes_together_is_told_together(changing: Changing) -> None:
+    """One message of each feed, with the events in order, be they ticks or not; each run's own channel has its own."""
+    with changing.listen() as listening:
+        answers = changing.apply_together(
+            [
+                {"run": "run_1", "create": True, "tags": ["t"], "triples": [("set", "n", b"1")]},
+                {"run": "run_2", "create": True, "tags": ["t", "u"]},
+                {"run": "run_1", "triples": [("increment", "n", b"1")]},
+                {"run": "run_2", "status": "EXECUTING"},
+                {"run": "run_1", "triples": [("increment", "n", b"1")]},
+            ]
+        )
+        messages = listening.messages()
+
+    numbers = [one.sequence for one in answers if isinstance(one, Applied)]
+    assert numbers == sorted(set(numbers))
+    told = [(feed, [event.sequence - numbers[0] for event in events]) for feed, events in messages]
+    assert told == [
+        *(("run:run_1", [0]), ("run:run_2", [1]), ("run:run_1", [2]), ("run:run_2", [3]), ("run:run_1", [4])),
+        *(("all", [0, 1, 2, 3, 4]), ("tag:t", [0, 1, 2, 3, 4]), ("tag:u", [1, 3])),
+    ]
+
+
+def test_large_events_do_not_wait_for_others(changing: Changing) -> None:
+    """They go out with those before them, so that no message is many times as large as a change may be."""
+    texts = [b'"s"', b'"' + b"x" * 20_000 + b'"', b'"t"', b'"u"']
+    runs = [f"run_{number}" for number in range(len(texts))]
+    changing.apply_together([{"run": run, "create": True} for run in runs])
+    with changing.listen() as listening:
+        changing.apply_together(
+            [{"run": run, "triples": [("set", "k", text)]} for run, text in zip(runs, texts, strict=True)]
+        )
+        of_all = [[event.run for event in events] for feed, events in listening.messages() if feed == "all"]
+
+    assert of_all == [["run_0", "run_1"], ["run_2", "run_3"]]
+
+
+@pytest.mark.parametrize("byte", [b"\n", b"\r\n\t", b" "])
+def test_json_may_be_written_in_several_lines(changing: Changing, byte: bytes) -> None:
+    """What stands between events is in no JSON, however it was written."""
+    text = b"[1," + byte + b'"a"]'
+    with changing.listen() as listening:
+        changing.apply_together([{"run": run, "create": True, "triples": [("set", "k", text)]} for run in _RUNS])
+        told = [(event.run, event.metadata) for feed, event in listening.heard() if feed == "all"]
+
+    assert told == [(run, {"k": [1, "a"]}) for run in _RUNS]
+
+
+# How long it lives
+
+
+def test_keys_live_as_long_as_if_each_change_had_come_alone(changing: Changing) -> None:
+    """Those of runs, and those that they share; each also when it is new in the middle of a call."""
+    life: list[dict[str, Any]] = [
+        {"run": "run_1", "create": True, "initial": {"taskIdentifier": "resize", "batchId": "b"}, "tags": ["t"]},
+        {"run": "run_2", "create": True, "lease_ms": 60_000, "status": "EXECUTING"},
+        {"run": "run_1", "triples": [("set", "k", b"1")]},
+        {"run": "run_2", "tags": ["late"]},
+        {"run": "run_1", "status": "COMPLETED"},
+        {"run": "run_2", "triples": [("set", "k", b"1"), ("delete", "k", b"")]},
+        {"run": "run_2", "triples": [("set", "k", b"2")]},
+    ]
+
+    def lifetimes(way: Callable[[Changing], object]) -> dict[str, int]:
+        each = Changing(changing.client, EnvironmentId(f"{changing.environment}-{next(_numbers)}"))
+        way(each)
+        start = prefix(each.environment)
+        client: Any = each.client
+        return {key[len(start) :]: client.pttl(key) for key in each.all_keys()}
+
+    alone = lifetimes(lambda each: [each.apply(**said) for said in life])
+    together = lifetimes(lambda each: each.apply_together(life))
+
+    def of_runs(lifetimes: dict[str, int]) -> dict[str, int]:
+        return {key: left for key, left in lifetimes.items() if key.startswith(("run:", "metadata:"))}
+
+    assert together.keys() == alone.keys()
+    slack = PATIENCE_SECONDS * 1000
+    assert of_runs(together) == pytest.approx(of_runs(alone), abs=slack)
+    # What runs share lives at least as long as they were once promised to; when that was said again, somewhat longer.
+    shared = together.keys() - of_runs(together).keys()
+    assert min(together[key] for key in shared) > changing.writer.retention.history_ms - slack
+
+
+def test_ids_of_runs_that_are_gone_leave_the_indexes(changing: Changing) -> None:
+    """As many as come together, at least: an index does not grow by more than lives in it."""
+    client: Any = changing.client
+    start = prefix(changing.environment)
+    for number in range(6):
+        changing.create(f"gone_{number}", tags=["t"])
+        client.delete(f"{start}run:gone_{number}")
+
+    changing.apply_together([{"run": f"run_{number}", "create": True, "tags": ["t"]} for number in range(6)])
+
+    for index in ("feed:all", "created:all", "feed:tag:t", "created:tag:t"):
+        assert client.zrange(start + index, 0, -1) == [f"run_{number}" for number in range(6)]
 
 
 # What goes together

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.codec import BETWEEN_EVENTS
 from gateway.store import subscription as subscription_module
 from gateway.store.subscription import PIECE, Subscription
 from tests.doubles import PATIENCE_SECONDS, impostor
@@ -110,6 +111,19 @@ async def test_messages_of_all_channels_come_in_order(each_redis_server: RedisSe
     assert listener.messages == expected
 
 
+async def test_events_that_were_published_together_are_heard_one_by_one(each_redis_server: RedisServer) -> None:
+    """In their order, and after what came before them."""
+    async with running(each_redis_server.url, b"one") as (_, listener):
+        await listener.until(lambda: listener.count("joined", b"one"))
+        with each_redis_server.client() as client:
+            for events in ([b"1"], [b"2", b"3", b""], [b"4"], [b"5", b"6"]):
+                client.publish("one", BETWEEN_EVENTS.join(events))
+
+        await listener.until(lambda: (b"one", b"6") in listener.messages)
+
+    assert [payload for _, payload in listener.messages] == [b"1", b"2", b"3", b"", b"4", b"5", b"6"]
+
+
 async def test_a_piece_is_followed_by_the_end_of_the_turn(each_redis_server: RedisServer) -> None:
     """Many messages that came together end in one turn."""
     async with running(each_redis_server.url, b"one") as (_, listener):
@@ -141,6 +155,25 @@ async def test_a_flood_leaves_others_their_turns(each_redis_server: RedisServer)
     turns = "".join("." if what == "turn ended" else "x" for what, *_ in listener.log[begin:]).split(".")
     assert max(map(len, turns)) == PIECE
     assert [int(payload) for _, payload in listener.messages] == list(range(count))
+
+
+async def test_a_flood_of_many_events_in_a_message_leaves_others_their_turns(each_redis_server: RedisServer) -> None:
+    """It is events that are counted, not messages."""
+    together = 32
+    count = 10 * PIECE // together
+    async with running(each_redis_server.url, b"one") as (_, listener):
+        await listener.until(lambda: listener.count("joined", b"one"))
+        begin = len(listener.log)
+        with each_redis_server.client() as client, client.pipeline(transaction=True) as pipeline:
+            for number in range(0, count * together, together):
+                pipeline.publish("one", BETWEEN_EVENTS.join(b"%d" % each for each in range(number, number + together)))
+            pipeline.execute()
+
+        await listener.until(lambda: len(listener.messages) == count * together and listener.log[-1][0] == "turn ended")
+
+    turns = "".join("." if what == "turn ended" else "x" for what, *_ in listener.log[begin:]).split(".")
+    assert max(map(len, turns)) == PIECE
+    assert [int(payload) for _, payload in listener.messages] == list(range(count * together))
 
 
 async def test_what_is_left_of_a_lost_connection_is_not_heard() -> None:

@@ -34,6 +34,7 @@ local function judge(work)
     if not moment or kind ~= status or moment > now_ms then return false end
     work.happened_ms = moment
   end
+  work.happened = work.happened_ms == now_ms and now_text or integer(work.happened_ms)
 
   -- A lease that is renewed after all says that the run goes on.
   local presumed_at, presumed = read_deadline(row._presumed)
@@ -72,7 +73,7 @@ local function compare(work, list, fills_gaps)
   if #list == 0 then return end
   local names = {}
   for i = 1, #list, 2 do names[#names + 1] = list[i] end
-  local stored = redis.call('HMGET', work.row_key, unpack(names))
+  local stored = work.is_new and NONE or redis.call('HMGET', work.row_key, unpack(names))
   for i, name in ipairs(names) do
     local json = list[2 * i]
     if fills_gaps then
@@ -88,14 +89,14 @@ local function forget(work, name)  -- of an earlier attempt
 end
 
 local function begin_run(work)
-  local own, happened = work.own, integer(work.happened_ms)
+  local own, happened = work.own, work.happened
   set(work, 'createdAt', happened)
   set(work, 'attempt', integer(work.attempt))
-  own._created, own._inserted, own._attempt = happened, integer(now_ms), integer(work.attempt)
+  own._created, own._inserted, own._attempt = happened, now_text, integer(work.attempt)
 end
 
 local function change_status(work)
-  local row, own, status, attempt, happened = work.row, work.own, work.status, work.attempt, integer(work.happened_ms)
+  local row, own, status, attempt, happened = work.row, work.own, work.status, work.attempt, work.happened
   local anew = not work.is_new and attempt > work.known_attempt
   set(work, 'status', '"' .. status .. '"')
   own._status = status
@@ -212,38 +213,34 @@ local function move_deadline(work)
   local moment = read_deadline(deadline)
   if moment then
     redis.call('ZADD', prefix .. 'deadlines', integer(moment), work.run)
-    extend(prefix .. 'deadlines', key_lifetime(work.kept))
+    let_live({}, key_lifetime(work.kept))
   else
     redis.call('ZREM', prefix .. 'deadlines', work.run)
   end
 end
 
-local function renew_lifetimes(work, feeds, enters)
+local function renew_lifetimes(work, home, enters)
   local kept, row, lifetime = work.kept, work.row, key_lifetime(work.kept)
   redis.call('PEXPIRE', work.row_key, lifetime)
-  redis.call('PEXPIRE', work.metadata.key, lifetime)
+  if (work.own._bytes or row._bytes or '0') ~= '0' then redis.call('PEXPIRE', work.metadata.key, lifetime) end
   local streams_lifetime = math.min(lifetime, key_lifetime(kept_streams))
   for _, key in ipairs(stream_keys(prefix, work.run, work.own._streams or row._streams)) do
     redis.call('PEXPIRE', key, streams_lifetime)
   end
-  redis.call('ZADD', prefix .. 'due', now_ms + due_after(kept), work.run)
+  put_due(work.run, now_ms + due_after(kept))
   -- What it shares with other runs lives long enough when it was renewed for longer before: as a rule when a run ends.
   if enters or not row._kept or row._touched + key_lifetime(row._kept) < now_ms + lifetime then
-    for _, name in ipairs({'due', 'deadlines', 'history'}) do extend(prefix .. name, lifetime) end
-    for _, feed in ipairs(feeds) do
-      extend(prefix .. 'feed:' .. feed, lifetime)
-      extend(prefix .. 'created:' .. feed, lifetime)
-    end
+    let_live(home, lifetime)
   end
 end
 
 -- 4. Store.
 
-local function note_renewal(work) work.own._touched, work.own._kept = integer(now_ms), integer(work.kept) end
+local function note_renewal(work) work.own._touched, work.own._kept = now_text, integer(work.kept) end
 
 local function add_transition(work, sequence)
   local known = work.row.transitions
-  local transition = '[' .. sequence .. ',"' .. work.status .. '",' .. integer(work.happened_ms) .. ','
+  local transition = '[' .. sequence .. ',"' .. work.status .. '",' .. work.happened .. ','
     .. integer(work.attempt) .. ']'
   local list = known and string.sub(known, 2, -2) .. ',' .. transition or transition
   if select(2, string.gsub(list, '%],', '')) >= MAX_TRANSITIONS then
@@ -291,7 +288,7 @@ local function whole_metadata(key)
   return #pairs_of > 0 and ',"m":{' .. table.concat(pairs_of, ',') .. '}' or ''
 end
 
-local function message_of(work, sequence, enters, transition)
+local function message_of(work, home, sequence, enters, transition)
   local names, columns, row, metadata = work.names, work.columns, work.row, nil
   if enters then
     if work.is_new then set(work, 'transitions', work.own.transitions)  -- and that is all there is
@@ -301,7 +298,7 @@ local function message_of(work, sequence, enters, transition)
     metadata = metadata_parts(work.metadata, work.metadata_names)
   end
   local shown, left_out = columns_text(names, columns)
-  return event_start(sequence, work.run, row._created, row._tags) .. shown .. metadata .. left_out
+  return event_start(sequence, work.run, row._created, home) .. shown .. metadata .. left_out
     .. (transition and ',"t":' .. transition or '')
     .. (#work.added > 0 and ',"n":["' .. table.concat(work.added, '","') .. '"]' or '') .. '}'
 end
@@ -345,42 +342,36 @@ local function apply_in_full(change)
   if #work.names == 0 and #work.metadata_names == 0 then
     if renewal_due and work.renews_lease then
       note_renewal(work)
-      renew_lifetimes(work, feeds_of(row._task, row._batch, row._tags), false)
+      renew_lifetimes(work, home_of(row._task, row._batch, row._tags), false)
     end
     store_row(work)
     return answer(work.late or 'unchanged', row._status, row._attempt)
   end
 
   local sequence = take_number()
-  local updated = integer(math.max(now_ms, row._updated or 0))
+  local updated = now_ms > tonumber(row._updated or 0) and now_text or row._updated
   set(work, 'updatedAt', updated)
   own._updated, own._sequence = updated, sequence
   local transition = work.status_changes and add_transition(work, sequence)
   if work.is_new then own._number = sequence end
   if columns.taskIdentifier then own._task = string.sub(columns.taskIdentifier, 2, -2) end
   if columns.batchId and columns.batchId ~= 'null' then own._batch = string.sub(columns.batchId, 2, -2) end
-  local feeds = feeds_of(own._task or row._task, own._batch or row._batch, own._tags or row._tags)
+  local home = home_of(own._task or row._task, own._batch or row._batch, own._tags or row._tags)
   local enters = work.is_new or #work.added > 0 or columns.taskIdentifier ~= nil or columns.batchId ~= nil  -- some feed
 
   local renews = enters or renewal_due or (work.status_changes and row._kept ~= integer(work.kept))
-    or (#work.metadata_names > 0 and (row._bytes or '0') == '0')  -- the key of its metadata is new
   if renews then note_renewal(work) end
 
-  store_metadata(work.metadata, work.metadata_names)
+  local first_metadata = #work.metadata_names > 0 and (row._bytes or '0') == '0'
+  store_metadata(work.metadata, work.metadata_names, work.row_key, first_metadata and not renews)
   store_row(work)
-  move(run, feeds, sequence)
-  if enters then
-    for _, feed in ipairs(feeds) do redis.call('ZADD', prefix .. 'created:' .. feed, own._number or row._number, run) end
-  end
-  if renews then renew_lifetimes(work, feeds, enters) end
-  if work.is_new then
-    drop_dead(prefix, feeds)
-    sweep(prefix, now, 2)  -- one comes, up to two go: what is kept stays bounded without anyone's help
-  end
+  move(run, home, sequence)
+  if enters then enter(run, home, own._number or row._number, work.is_new) end
+  if renews then renew_lifetimes(work, home, enters) end
 
   for name, value in pairs(own) do row[name] = value end
-  local message = message_of(work, sequence, enters, transition)
-  tell(run, feeds, message)
+  local message = message_of(work, home, sequence, enters, transition)
+  tell(run, home, message)
   -- Streams end with their run, also those that nobody has written to yet; and go on with another attempt. A job that
   -- waits for what is sent into it hears there, too, that it was asked to stop.
   if (transition and (work.is_final or work.was_final)) or columns.cancelRequestedAt then

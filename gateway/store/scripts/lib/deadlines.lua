@@ -16,7 +16,7 @@ local function gives_way(presumed, presumed_at, status, happened_ms, lives)
     return RANK[status] >= STARTED_RANK and (status ~= 'CANCELED' or happened_ms < presumed_at)
   end
   if presumed == 'CRASHED' then  -- without a lease it may be another one who begins: that is another attempt
-    return is_end or (RANK[status] >= STARTED_RANK and happened_ms > presumed_at and (lives or status ~= 'EXECUTING'))
+    return is_end or (RANK[status] >= STARTED_RANK and happened_ms >= presumed_at and (lives or status ~= 'EXECUTING'))
   end
   return is_end and happened_ms < presumed_at
 end

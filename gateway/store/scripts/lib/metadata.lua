@@ -72,7 +72,8 @@ local function differences(document)
   return names, growth
 end
 
-local function store_metadata(document, names)
+-- What is new lives as long as its run, unless that is renewed with it anyway.
+local function store_metadata(document, names, row_key, is_new)
   -- What comes before what goes: an empty hash is removed, and its lifetime with it.
   for _, key in ipairs(names) do
     if document.values[key] then redis.call('HSET', document.key, key, document.values[key]) end
@@ -80,4 +81,5 @@ local function store_metadata(document, names)
   for _, key in ipairs(names) do
     if not document.values[key] then redis.call('HDEL', document.key, key) end
   end
+  if is_new then redis.call('PEXPIRE', document.key, redis.call('PTTL', row_key)) end
 end

@@ -34,23 +34,6 @@ local function stream_keys(prefix, run, streams)
   return keys
 end
 
--- Runs whose keys expired while nobody swept leave their ids behind; the oldest of each index are looked at
--- whenever a run enters it, so that an index never grows by more than lives in it.
-local function drop_dead(prefix, feeds)
-  local runs, rows, indexes = {}, {}, {}
-  for _, feed in ipairs(feeds) do
-    for _, index in ipairs({prefix .. 'feed:' .. feed, prefix .. 'created:' .. feed}) do
-      for _, run in ipairs(redis.call('ZRANGE', index, 0, 1)) do
-        runs[#runs + 1], rows[#rows + 1], indexes[#indexes + 1] = run, prefix .. 'run:' .. run, index
-      end
-    end
-  end
-  if redis.call('EXISTS', unpack(rows)) == #rows then return end  -- as a rule all live, and one call tells
-  for i, row in ipairs(rows) do
-    if redis.call('EXISTS', row) == 0 then redis.call('ZREM', indexes[i], runs[i]) end
-  end
-end
-
 -- Removes up to so many runs whose time has come. Returns how many.
 local function sweep(prefix, now, count)
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'due', '-inf', integer(now / 1000), 'LIMIT', 0, count)

@@ -9,7 +9,7 @@ local function tick(change)
                          '_version', '_bytes')
   local created, status, attempt, tags, version, bytes = row[1], row[2], row[3], row[4], row[9] or '0', row[10] or '0'
   local kept = RANK[status] == FINAL_RANK and kept_finished or kept_unfinished
-  if not created or (change.attempt and change.attempt ~= attempt) or bytes == '0'
+  if not created or (change.attempt and change.attempt ~= attempt)
       or renewal_is_due(kept, now_ms - tonumber(row[8])) then
     return nil
   end
@@ -26,13 +26,13 @@ local function tick(change)
   if #names == 0 then return answer('unchanged', status, attempt) end
 
   local sequence = take_number()
-  local updated = integer(math.max(now_ms, tonumber(row[7])))
-  store_metadata(document, names)
+  local updated = now_ms > tonumber(row[7]) and now_text or row[7]
+  store_metadata(document, names, row_key, bytes == '0')
   redis.call('HSET', row_key, 'updatedAt', updated, '_updated', updated, '_sequence', sequence, '_version', version + 1,
              '_bytes', size)
-  local feeds = feeds_of(row[5], row[6], tags)
-  move(run, feeds, sequence)
-  tell(run, feeds, event_start(sequence, run, created, tags) .. '"updatedAt":' .. updated .. '}'
+  local home = home_of(row[5], row[6], tags)
+  move(run, home, sequence)
+  tell(run, home, event_start(sequence, run, created, home) .. '"updatedAt":' .. updated .. '}'
     .. metadata_parts(document, names) .. '}')
   return answer('applied', status, attempt, sequence)
 end
