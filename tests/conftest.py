@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.feeds import EnvironmentId
 from gateway.store.redis_keys import prefix
+from tests.longest import in_order
 from tests.redis_server import RedisServer, binaries, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# The hundreds of processes that tests start read the same modules: those are compiled once, wherever Python is told to
+# leave nothing behind.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files begin as they are collected."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In one of several processes the longest files come first; alone, all in the order that one expects."""
+    if hasattr(config, "workerinput"):
+        places = {file: place for place, file in enumerate(in_order({item.path: None for item in items}))}
+        items.sort(key=lambda item: places[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -56,5 +76,12 @@ def environment(_servers: dict[str, RedisServer]) -> Iterator[EnvironmentId]:
     yield name
     for kind, server in _servers.items():
         with server.client() as client:
-            for key in client.scan_iter(match=prefix(name).replace("[", r"\[") + "*"):
-                assert client.pttl(key) >= 0, f"{key} in {kind} would stay for ever"
+            # Many at a time, and gone afterwards: what thousands of tests left would be looked through after each.
+            found = list(client.scan_iter(match=prefix(name).replace("[", r"\[") + "*", count=10_000))
+            lifetimes = client.pipeline(transaction=False)
+            for key in found:
+                lifetimes.pttl(key)
+            endless = [key for key, lifetime in zip(found, lifetimes.execute(), strict=True) if lifetime == -1]
+            assert not endless, f"{endless} in {kind} would stay for ever"
+            if found:
+                client.unlink(*found)

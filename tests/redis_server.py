@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
+import itertools
 import shutil
 import socket
 import subprocess
@@ -43,11 +45,43 @@ def _oldest() -> dict[str, Path]:
     return {"oldest": Path(found.submodule_search_locations[0]) / "bin" / "redis-server"}
 
 
+class Ports:
+    """
+    Ports that nobody else takes between the look and the use, also while a server that keeps its port is down.
+
+    They are below those that the system gives to whoever connects to somewhere. Each test process has some of them to
+    itself: those whose first it holds.
+    """
+
+    FIRST, LAST, EACH = 10_000, 20_000, 500
+
+    def __init__(self) -> None:
+        for first in range(self.FIRST, self.LAST, self.EACH):
+            self._held = socket.socket()
+            with contextlib.suppress(OSError):
+                self._held.bind(("127.0.0.1", first))
+                self._others = itertools.cycle(range(first + 1, first + self.EACH))
+                return
+            self._held.close()
+        raise AssertionError("too many test processes, or servers that they left behind")
+
+    def free(self) -> int:
+        """The next one that nobody listens at."""
+        for port in itertools.islice(self._others, self.EACH):
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+                probe.bind(("127.0.0.1", port))
+                return port
+        raise AssertionError("all ports are taken")
+
+
+#: Of this process. Its forks use them for nothing new.
+_ports = functools.cache(Ports)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on loopback for a server of this test."""
+    return _ports().free()
 
 
 class RedisServer:
@@ -65,7 +99,7 @@ class RedisServer:
             [str(self.binary), *_SETTINGS, "--port", str(self.port), "--dir", str(self.directory), *self.options],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             with contextlib.suppress(redis.ConnectionError), self.client() as client:
                 client.ping()
@@ -78,7 +112,7 @@ class RedisServer:
         """End it, by SIGTERM or SIGKILL, and wait until it is gone."""
         if self._process is not None:
             self._process.kill() if kill else self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(30)
             self._process = None
 
     def lose_data(self) -> None:
@@ -88,7 +122,8 @@ class RedisServer:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, decode_responses=True)
+        """With more patience than by itself: a machine may be busy, and some wait for what comes in their own time."""
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=60)
 
 
 @contextlib.contextmanager

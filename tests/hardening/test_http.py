@@ -82,7 +82,7 @@ async def test_a_query_with_odd_but_possible_names_is_a_stream(gateway: Gateway)
     assert {data["feed"] for kind, data in events(told) if kind == "snapshot"} == feeds
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/events/x", "/v1/ws", "/%2e%2e/etc", b"/v1/event\xc5\xbf"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/events/x", "/v1/ws", "/%2e%2e/etc", b"/v1/event\xc5\xbf"])
 async def test_a_path_without_anything_is_a_problem(gateway: Gateway, path: str | bytes) -> None:
     """404 as problem+json, for every path that is not ours; raw bytes in a path are no request at all."""
     answer = await gateway.ask(path, GOOD_ORIGIN)

@@ -31,12 +31,12 @@ app.conf.update(
 
 def wait_for_release(task_id: str) -> None:
     """Until the test calls `release`. Nobody waits longer than half a minute."""
-    with redis.Redis.from_url(app.conf.broker_url) as client:
+    with redis.Redis.from_url(app.conf.broker_url, socket_timeout=60) as client:
         assert client.blpop([f"release:{task_id}"], timeout=30), "nobody released the task"
 
 
 def release(task_id: str) -> None:
-    with redis.Redis.from_url(app.conf.broker_url) as client:
+    with redis.Redis.from_url(app.conf.broker_url, socket_timeout=60) as client:
         client.rpush(f"release:{task_id}", "now")
 
 

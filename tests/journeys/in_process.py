@@ -14,6 +14,7 @@ from auth import EnvironmentKeys, Keyring
 from gateway.app import create_app
 from gateway.server.run import server_config
 from gateway.settings import Settings
+from tests.gateway.serving import PromptServer
 from tests.journeys.gateway_process import KEYS
 from tests.journeys.model import PATIENCE_SECONDS
 from tests.redis_server import free_port
@@ -76,7 +77,7 @@ async def serving(
     settings = Settings(redis_url=redis_url, port=free_port(), **options)
     app: Any = create_app(settings, Keyring(keys))
     standard = uvicorn.Config(app, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(standard if plain else server_config(app, settings))
+    server = PromptServer(standard if plain else server_config(app, settings))
     task = asyncio.create_task(server.serve())
     try:
         await until(lambda: server.started or task.done(), "a start")

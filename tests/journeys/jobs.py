@@ -25,7 +25,7 @@ class Jobs:
     """The jobs of one environment."""
 
     def __init__(self, url: str, environment: str = "default") -> None:
-        self._client = redis.Redis.from_url(url)
+        self._client = redis.Redis.from_url(url, socket_timeout=60)
         self._writer = ChangeWriter(environment=EnvironmentId(environment))
 
     def __enter__(self) -> Jobs:

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
-from tests.journeys.browser import chromium, origin
+from tests.journeys.browser import chromium_browser, origin
 from tests.journeys.gateway_process import GatewayProcess, running_gateway, token
 from tests.journeys.jobs import LIFE, Jobs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page
 
     from tests.redis_server import RedisServer
+
+# Whoever shares a browser shares its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VIEWERS = Path(__file__).with_name("viewers.js").read_text()
 TRANSPORTS = ("websocket", "events")
@@ -36,10 +40,17 @@ def gateway(own_redis: RedisServer, tmp_path: Path, allowed: str) -> Iterator[Ga
         yield gateway
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with chromium() as page:
-        yield page
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium_browser() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    context = await browser.new_context()
+    yield await context.new_page()
+    await context.close()
 
 
 async def follow(page: Page, address: str, gateway: GatewayProcess) -> None:

@@ -16,6 +16,7 @@ from auth import EnvironmentKeys, mint
 from tests.journeys.gateway_process import SECRET, GatewayProcess, running_gateway
 from tests.journeys.in_process import until
 from tests.journeys.jobs import Jobs
+from tests.journeys.model import LATE_SECONDS
 from tests.journeys.viewers import VIEWERS, Viewer
 from tests.redis_server import free_port
 
@@ -117,9 +118,9 @@ async def test_keys_and_origins_change_while_viewers_are_there(
             assert await allowed_origin(gateway, ADMIN) is None
 
             file.write(NEW_SECRET, ADMIN)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(5 + LATE_SECONDS):
                 await reloaded(gateway, workers, "are reloaded, for default, other")
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(1 + LATE_SECONDS):
                 for kind, gone in leaving:
                     await gone.until_gone(ENDINGS[kind])
             for _, gone in leaving:

@@ -80,12 +80,15 @@ async def test_viewers_that_come_and_go_leave_nothing(own_redis: RedisServer, jo
         assert await churn(inside, own_redis, by_tag) <= REDIS_CONNECTIONS
         await until(lambda: not any(inside.leftovers().values()), f"the end of {inside.leftovers()}")
         tasks = len(asyncio.all_tasks())
-        memory = psutil.Process().memory_info().rss
-        assert await churn(inside, own_redis, by_tag) <= REDIS_CONNECTIONS
-        await until(lambda: not any(inside.leftovers().values()), f"the end of {inside.leftovers()}")
-        await until(lambda: len(asyncio.all_tasks()) <= tasks, "the end of their tasks")
-        assert max(objects_of_viewers().values(), default=0) <= 1  # the variable of a loop may hold the last one
-        assert psutil.Process().memory_info().rss - memory < GROWTH_BYTES
+        growth: list[int] = []
+        while not growth or min(growth) >= GROWTH_BYTES:  # what leaks does so every time
+            assert len(growth) < 3, growth
+            memory = psutil.Process().memory_info().rss
+            assert await churn(inside, own_redis, by_tag) <= REDIS_CONNECTIONS
+            await until(lambda: not any(inside.leftovers().values()), f"the end of {inside.leftovers()}")
+            await until(lambda: len(asyncio.all_tasks()) <= tasks, "the end of their tasks")
+            assert max(objects_of_viewers().values(), default=0) <= 1  # the variable of a loop may hold the last one
+            growth.append(psutil.Process().memory_info().rss - memory)
         async with WebSocketViewer(inside.url, by_tag, {"run": "run_1"}) as viewer:
             jobs.say("run_1", "COMPLETED")
             await viewer.model.until_status("run_1", "COMPLETED")

@@ -15,6 +15,7 @@ import pytest
 from tests.journeys.crowd import Crowd
 from tests.journeys.gateway_process import SECRET, GatewayProcess, running_gateway, token
 from tests.journeys.in_process import until
+from tests.journeys.model import LATE_SECONDS
 from tests.journeys.plenty import reluctant, tell_tick
 from tests.journeys.viewers import VIEWERS, watching
 
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
     from tests.journeys.jobs import Jobs
     from tests.redis_server import RedisServer
 
-CROWD = 5000
+CROWD = 3000
 #: Of one token there may be 1000.
 POLLS = 900
 DRAIN_SECONDS = 5.0
-#: What a loaded machine may add to any time that is promised.
-LATE_SECONDS = 5.0
 #: Of all viewers, in any tenth of the time in which they are told; a perfect spread has 0.1 in each.
 MOST_IN_A_TENTH = 0.25
 #: An event that says that the drain has begun, for those who are told in it first.
@@ -180,7 +179,7 @@ async def test_with_nobody_there_it_ends_at_once(own_redis: RedisServer, tmp_pat
         asked_at = time.monotonic()
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
-        assert time.monotonic() - asked_at < 5
+        assert time.monotonic() - asked_at < LATE_SECONDS  # and not a minute
         writer.close()
 
 
@@ -190,9 +189,14 @@ async def test_with_nobody_there_it_ends_at_once(own_redis: RedisServer, tmp_pat
 async def test_who_is_in_a_hurry_does_not_wait(
     own_redis: RedisServer, jobs: Jobs, tmp_path: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
-    """Ctrl-C drains within a second, and says goodbye; a second signal does not wait for that either."""
+    """
+    Ctrl-C drains within a second, and says goodbye; a second signal does not wait for that either.
+
+    Whom a busy machine can't tell in that second is cut, and the log says how many those are.
+    """
     jobs.create("run_1")
-    with running_gateway(tmp_path / "log", own_redis.url, RUNCAST_DRAIN="1m") as gateway:
+    log = tmp_path / "log"
+    with running_gateway(log, own_redis.url, RUNCAST_DRAIN="1m") as gateway:
         async with Crowd(gateway.port, "run_1", 600, mark=b'"EXECUTING"') as crowd:
             gateway.signal(numbers[0])
             await until(lambda: crowd.told >= FEW, "the first are told")
@@ -200,9 +204,13 @@ async def test_who_is_in_a_hurry_does_not_wait(
             for number in numbers[1:]:
                 gateway.signal(number)
             assert await gateway.ended() == 0
-            assert time.monotonic() - asked_at < 5
+            assert time.monotonic() - asked_at < 1 + LATE_SECONDS
             await until(lambda: all(member.ended_at for member in crowd.members), "the end of all")
-            assert (crowd.told == len(crowd.members)) is (len(numbers) == 1)
+            cut = re.search(r"; (\d+) connections were cut", log.read_text())
+            assert cut is not None
+            untold = len(crowd.members) - crowd.told
+            assert untold <= int(cut[1])
+            assert untold or len(numbers) == 1
 
 
 async def test_it_is_told_to_stop_while_it_starts(own_redis: RedisServer, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gateway.transports.viewing import Viewer
 from tests.journeys.gateway_process import SECRET, token
 from tests.journeys.in_process import Inside, serving, until
 from tests.journeys.jobs import LIFE, Jobs
+from tests.journeys.model import LATE_SECONDS
 from tests.journeys.polling import PollViewer
 from tests.journeys.viewers import EventsViewer, WebSocketViewer, assert_lives
 from tests.redis_server import RedisServer, binaries, running_server
@@ -166,7 +167,7 @@ async def test_a_poll_goes_on_beyond_its_token_when_it_is_given_another(gateway:
                 await viewer.model.until_status("run_1", "EXECUTING")
             else:
                 await viewer.until_gone(200)
-                assert ends <= time.time() < ends + 1.5
+                assert ends <= time.time() < ends + 1 + LATE_SECONDS
                 await viewer.until_gone(401)
                 assert viewer.model.said[-1]["code"] == "token_expired"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from tests.journeys.in_process import serving, until
 from tests.journeys.jobs import LIFE, Jobs
 from tests.journeys.reluctant import WIRES, EventsWire, ReluctantViewer
 from tests.journeys.viewers import EventsViewer, Viewer, WebSocketViewer, assert_lives
+from tests.soon import soon
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ async def test_goodbye_to_a_viewer_that_reads_nothing(
     async with (
         # A limit so high that nothing but the token ends it.
         serving(own_redis.url, unsent_limit_bytes=100_000_000) as inside,
-        plenty.reluctant(transport, inside.port, token(expires=time.time() + 2)) as viewer,
+        plenty.reluctant(transport, inside.port, token(expires=soon(2))) as viewer,
     ):
         await viewer.read_until(lambda: viewer.model.complete.get("all"))
         for tick in range(200):

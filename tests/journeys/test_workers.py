@@ -15,6 +15,7 @@ from auth import EnvironmentKeys, generate_secret_key, mint
 from tests.journeys.crowd import Crowd
 from tests.journeys.gateway_process import ENVIRONMENT, SECRET, GatewayProcess, running_gateway, token
 from tests.journeys.in_process import until
+from tests.journeys.model import LATE_SECONDS
 from tests.journeys.test_serve import workers_with_viewers
 from tests.journeys.viewers import EventsViewer, Viewer, WebSocketViewer
 
@@ -42,7 +43,7 @@ async def test_all_drain_together(own_redis: RedisServer, jobs: Jobs, tmp_path: 
             await until(lambda: crowd.told > CROWD / 3, "a third of them is told")
             jobs.say("run_1", "EXECUTING")
             assert await ended == 0
-            assert time.monotonic() - asked_at < DRAIN_SECONDS + 1  # its workers' time, and its own end
+            assert time.monotonic() - asked_at < DRAIN_SECONDS + 1 + LATE_SECONDS  # its workers' time, and its own end
             await until(lambda: all(member.ended_at for member in crowd.members), "the end of all")
     told = [member.told_at for member in crowd.members if member.told_at is not None]
     assert len(told) == CROWD
@@ -90,15 +91,19 @@ async def test_any_of_them_goes_on_with_a_feed_of_another(own_redis: RedisServer
     settings = {"RUNCAST_WORKERS": "2", "RUNCAST_DRAIN": "1s"}
     with running_gateway(tmp_path / "log", own_redis.url, **settings) as gateway:
         await until_both_serve(gateway)
-        feed, ends = f"{gateway.url}/realtime/v1/runs/run_1", time.time() + 1.5
-        credential = {"Authorization": f"Bearer {token(jti='feed', expires=ends)}"}
+        feed = f"{gateway.url}/realtime/v1/runs/run_1"
         async with AsyncExitStack() as here:
             # Each keeps its own connection, and so stays with one of the processes.
             clients: list[httpx2.AsyncClient] = []
             while len(clients) < 4 or len(workers_with_viewers(gateway)) < 2:
                 clients.append(await here.enter_async_context(httpx2.AsyncClient(trust_env=False)))
                 await clients[-1].get(f"{gateway.url}/livez")
-            begun = await clients[0].get(feed, params={"offset": "-1"}, headers=credential)
+            for life in (1.5, 3.0, 30.0):  # on a busy machine the first may be over before it is looked at
+                ends = time.time() + life
+                credential = {"Authorization": f"Bearer {token(jti='feed', expires=ends)}"}
+                begun = await clients[0].get(feed, params={"offset": "-1"}, headers=credential)
+                if begun.status_code == 200:
+                    break
             place = {"handle": begun.headers["electric-handle"], "offset": begun.headers["electric-offset"]}
             for turn, client in enumerate(clients * 3):
                 if turn == len(clients):

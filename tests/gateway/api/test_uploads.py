@@ -16,6 +16,7 @@ from gateway.api.endpoint import BODIES
 from gateway.api.uploads import _Splitter
 from tests.gateway.api.asking import Asking
 from tests.gateway.serving import ServedGateway
+from tests.soon import soon
 
 if TYPE_CHECKING:
     from gateway.feeds import EnvironmentId
@@ -74,7 +75,7 @@ async def until_written(api: Asking, chunks: list[Any]) -> None:
 async def test_a_token_that_expires_ends_its_upload(api: Asking) -> None:
     """Also one that sends nothing; what was stored before stays."""
     await api.create()
-    async with api.with_token(["write:runs:run_1"], expires="2s") as token, Upload(token) as upload:
+    async with api.with_token(["write:runs:run_1"], expires=soon(2)) as token, Upload(token) as upload:
         await upload.send(b'"before"\n')
         await until_written(api, ["before"])
 

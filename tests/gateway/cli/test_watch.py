@@ -12,6 +12,7 @@ import pytest
 
 from tests.gateway.cli.commands import on_a_terminal, run, running
 from tests.redis_server import free_port
+from tests.soon import soon
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -129,10 +130,10 @@ async def test_a_token_that_expires_while_watching_exits_with_4(gateway: ServedG
 async def test_a_token_file_is_read_again_before_the_token_expires(gateway: ServedGateway, tmp_path: Path) -> None:
     """Whoever renews the token writes the new one into the same file; the connection stays."""
     file = tmp_path / "token"
-    file.write_text(gateway.token(["read:runs"], expires="2s") + "\n")
+    expires = soon(3)
+    file.write_text(gateway.token(["read:runs"], expires=expires) + "\n")
     async with running("watch", "run_1", "--token-file", str(file), directory=tmp_path, RUNCAST_URL=gateway.url) as it:
         await gateway.followed("run:run_1")
-        expires = time.time() + 2
         job = gateway.publisher.create("resize", id="run_1")
         file.write_text(gateway.token(["read:runs"], expires="1h") + "\n")
         while time.time() < expires + 1:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gateway.store.redis_store import Page, Place
     from tests.redis_server import RedisServer
 
-EXAMPLES = int(os.environ.get("RUNCAST_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("RUNCAST_EXAMPLES", "80"))
 #: Longer than two canaries: a schedule may end with a subscription that must first be found deaf.
 PATIENCE_SECONDS = 5.0
 RUNS = ("run_1", "run_2", "run_3", "run_4")

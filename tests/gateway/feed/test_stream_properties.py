@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.gateway.feed.test_properties import Step
     from tests.redis_server import RedisServer
 
-EXAMPLES = int(os.environ.get("RUNCAST_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("RUNCAST_EXAMPLES", "80"))
 RUN = "run_1"
 KEYS = ("llm", "log")
 #: Each attempt ends in another way, so that an end that is told twice is seen.

@@ -21,6 +21,7 @@ from tests.gateway.monitoring.scraping import Scrape, scrape
 from tests.gateway.serving import ServedGateway
 from tests.journeys.in_process import serving, until
 from tests.redis_server import running_server, valkey_binary
+from tests.soon import soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -273,7 +274,7 @@ async def test_a_deaf_subscription_is_counted(tmp_path: Path, environment: Envir
 
 async def test_the_end_of_a_token_and_its_lateness_are_counted(gateway: ServedGateway) -> None:
     """It ended what it opened, and within the second that is promised."""
-    async with socket(gateway, expires=time.time() + 2) as viewer:
+    async with socket(gateway, expires=soon()) as viewer:
         await until_kind(viewer, "error")
         await viewer.wait_closed()
     await until(lambda: not gateway._hub._environments, "the viewer's end")

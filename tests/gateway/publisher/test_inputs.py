@@ -16,6 +16,7 @@ from gateway.errors import BadChange, BadCursor, BadFeed, Cancelled, NoMoreInput
 from gateway.publisher import AsyncPublisher, Publisher
 from gateway.publisher import ears as ears_module
 from gateway.publisher.ears import GUARD_SECONDS, NAME
+from gateway.publisher.readers import PEEK_SECONDS
 from gateway.store.redis_keys import stream_key
 from tests.gateway.publisher.waiting import LosingProxy, until
 from tests.redis_server import RedisServer, binaries, running_server
@@ -175,12 +176,11 @@ def test_peeking_in_a_tight_loop_costs_little(run: Run, stored: Changing) -> Non
         statistics: Any = stored.client.info("commandstats")
         return int(statistics.get("cmdstat_evalsha", {}).get("calls", 0))
 
-    before, asked, end = scripts(), 0, time.monotonic() + 0.5
-    while time.monotonic() < end:
+    before, began = scripts(), time.monotonic()
+    for _ in range(5_000):
         run.input("approval").peek()
-        asked += 1
-    assert asked > 1_000
-    assert scripts() - before < 20  # others may use this server, too
+    looks = (time.monotonic() - began) / PEEK_SECONDS
+    assert scripts() - before < 20 + looks  # others may use this server, too
 
 
 @pytest.mark.parametrize("timeout", [0, 0.2])

@@ -13,6 +13,7 @@ import pytest
 from gateway.changes import Limits, Outcome
 from gateway.errors import BadChange, BadFeed, TooLarge
 from gateway.publisher import Publisher, current_run
+from gateway.publisher.outbox import INTERVAL_SECONDS
 from gateway.store.redis_keys import Retention, run_key
 from tests.gateway.publisher.waiting import until
 
@@ -193,14 +194,14 @@ def test_progress_is_shown_with_its_percentage(publisher: Publisher, stored: Cha
 
 def test_the_last_progress_always_arrives(publisher: Publisher, stored: Changing) -> None:
     """A thousand ticks cost a few changes, and the last one is there without anybody asking."""
-    run = publisher.create("t")
+    began, run = time.monotonic(), publisher.create("t")
     for tick in range(1000):
         run.progress(tick, 999)
     until(lambda: stored.metadata(run.id)["progress"]["current"] == 999)
+    until(lambda: not publisher.statistics.unsent)
     statistics = publisher.statistics
-    assert statistics.sent < 20
-    assert statistics.coalesced > 900
-    assert statistics.unsent == 0
+    assert statistics.sent < 5 + (time.monotonic() - began) / INTERVAL_SECONDS
+    assert statistics.sent + statistics.coalesced >= 1000
 
 
 def test_what_waits_goes_with_the_status_as_one_change(publisher: Publisher, stored: Changing) -> None:
@@ -305,10 +306,10 @@ def test_progress_costs_the_job_little(publisher: Publisher) -> None:
     """Amortised far below what anybody would notice; the bound is generous for slow machines."""
     run = publisher.create("t")
     run.progress(0)
-    began = time.perf_counter()
+    began = time.thread_time()
     for tick in range(20_000):
         run.progress(tick, 20_000)
-    assert (time.perf_counter() - began) / 20_000 < 100e-6
+    assert (time.thread_time() - began) / 20_000 < 100e-6
 
 
 # What a run could not store is visible

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: A machine that is busy may take so much longer than it should.
-PATIENCE = 1.5
+PATIENCE = 5.0
 
 
 @pytest.fixture
@@ -39,16 +39,17 @@ def test_a_status_said_while_redis_was_away_arrives_with_its_time(server: RedisS
         run.increment("n")
         server.stop()
         assert run.progress(1) is Outcome.DEFERRED
+        said = time.time()
         assert run.complete("output") is Outcome.DEFERRED
         assert run.progress(2) is Outcome.DROPPED
-        said = time.time()
         assert publisher.statistics.unsent == 1
-        time.sleep(0.3)
+        time.sleep(1)
+        back = time.time()
         server.start()
         until(lambda: stored.row(run.id)["status"] == "COMPLETED_SUCCESSFULLY")
         row = stored.row(run.id)
         assert row["output"] == "output"
-        assert row["completedAt"] / 1000 == pytest.approx(said, abs=0.25)
+        assert said - 0.01 <= row["completedAt"] / 1000 < back
         assert row["updatedAt"] > row["completedAt"]
         until(lambda: publisher.statistics.unsent == 0)
         assert publisher.statistics.failures >= 1

@@ -27,6 +27,7 @@ from gateway.triggerdev.shape.view import ShapeView
 from tests.gateway.store.changing import Changing
 from tests.gateway.triggerdev.shape.serving import Feeds
 from tests.redis_server import binaries, running_server
+from tests.soon import soon, until_past
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -488,15 +489,15 @@ class TestHolding:
         assert not served.expirations.viewers()
 
     async def test_a_stop_answers_who_waits_and_who_comes(self, served: Feeds, changing: Changing) -> None:
-        """The client comes again, and finds another gateway."""
+        """The client comes again, and finds another gateway; or this one once more, which has a turn for it, too."""
         changing.create()
         client = served.client("runs/run_1")
         await client.poll()
-        waiting = await held(served, client)
-        served.stop()
+        for _ in range(2):
+            waiting = await held(served, client)
+            served.stop()
 
-        assert (await waiting).body == IDLE
-        assert (await client.poll(live=True)).body == IDLE
+            assert (await waiting).body == IDLE
 
     async def test_who_finds_no_place_waits_for_the_refusal(
         self, redis_server: RedisServer, environment: EnvironmentId, changing: Changing, monkeypatch: pytest.MonkeyPatch
@@ -594,10 +595,10 @@ class TestTokens:
     async def test_from_a_good_token_to_its_end_and_on(self, served: Feeds, changing: Changing) -> None:
         """With the handle that it was given while it was good."""
         changing.create()
-        ends = int(time.time()) + 2
+        ends = soon()
         client = served.client("runs/run_1", served.token("read:runs:run_1", expires=ends))
         await client.poll()
-        await asyncio.sleep(ends - time.time() + 0.01)
+        await until_past(ends)
 
         assert (await served.get("runs/run_1", {"offset": "-1"}, client.token)).status == 401
         assert (await client.poll()).status == 200
@@ -632,7 +633,7 @@ class TestTokens:
         waiting = await held(served, client)
         await self.revoke(served, client.token)
 
-        assert (await asyncio.wait_for(self.status_of(waiting), 2)) == 401
+        assert (await asyncio.wait_for(self.status_of(waiting), 10)) == 401
         assert (await client.ask()).status == 401
 
     async def test_a_key_that_is_taken_away_has_no_grace(self, served: Feeds, changing: Changing) -> None:
@@ -644,7 +645,7 @@ class TestTokens:
         served.admission.reload(other, Origins())
         served.expirations.keys_changed()
 
-        assert (await asyncio.wait_for(self.status_of(waiting), 2)) == 401
+        assert (await asyncio.wait_for(self.status_of(waiting), 10)) == 401
         assert (await client.ask()).status == 401
 
     async def test_a_retired_key_has_no_grace(self, served: Feeds, changing: Changing) -> None:
@@ -679,7 +680,7 @@ class TestTokens:
         waiting = await held(served, client)
         await self.revoke(served, client.token)
 
-        assert (await asyncio.wait_for(self.status_of(waiting), 1)) == 401
+        assert (await asyncio.wait_for(self.status_of(waiting), 10)) == 401
 
     async def test_a_one_time_token_is_used_by_the_first_request(self, served: Feeds, changing: Changing) -> None:
         """Those that follow have the handle that it was given."""

@@ -25,6 +25,7 @@ from tests.gateway.triggerdev.stream_clients import (
     say_status,
     serving,
 )
+from tests.soon import soon, until_past
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -184,21 +185,24 @@ async def test_a_run_that_ended_long_ago_ends_at_once(api: Asking, monkeypatch: 
     await write(api, 1)
     await say_status(api, "COMPLETED")
     assert await OfficialReader(api.gateway, READ).all() == [1]
-    began = time.monotonic()
+    took = []
     for _ in range(5):
+        began = time.monotonic()
         assert await OfficialReader(api.gateway, READ).all() == [1]
-    assert time.monotonic() - began < 5 * 0.5
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.5
 
 
 async def test_what_comes_soon_after_the_end_is_read(api: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last chunks may be under way."""
-    monkeypatch.setattr(stream_reader, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(stream_reader, "GRACE_SECONDS", 60.0)
     reader = OfficialReader(api.gateway, READ)
-    reading = asyncio.create_task(reader.all())
+    reading = asyncio.create_task(reader.take(1))
     await followed(api)
     await say_status(api, "COMPLETED")
     await write(api, "late")
-    assert await reading == ["late"]
+    assert [part.chunk for part in await reading] == ["late"]
+    reader.leave()
 
 
 async def test_a_run_that_goes_on_after_all(api: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +211,10 @@ async def test_a_run_that_goes_on_after_all(api: Asking, monkeypatch: pytest.Mon
     reader = OfficialReader(api.gateway, READ)
     reading = asyncio.create_task(reader.all())
     await followed(api)
-    await say_status(api, "FAILED", error={"message": "no"})
-    await say_status(api, "EXECUTING", attempt=2)
+    # In one go: the gateway, which is in this loop, hears of both before it can look at a clock.
+    run = api.gateway.publisher.run(RUN)
+    run.fail("no")
+    run.start(attempt=2)
     await asyncio.sleep(0.8)  # longer than it would have had
     await write(api, "second")
     await say_status(api, "COMPLETED", attempt=2)
@@ -220,14 +226,14 @@ async def test_silence_ends_only_who_would_not_wait(api: Asking) -> None:
     """Each chunk begins it anew; what is no chunk does not."""
     patient = OfficialReader(api.gateway, READ)
     waiting = asyncio.create_task(patient.all())
-    reader = OfficialReader(api.gateway, READ, timeout_seconds="1")
-    began = time.monotonic()
+    reader = OfficialReader(api.gateway, READ, timeout_seconds="2")
     reading = asyncio.create_task(reader.all())
     await followed(api)
     await asyncio.sleep(0.5)
+    wrote = time.monotonic()
     await write(api, 1)
     assert await reading == [1]
-    assert 1.4 < time.monotonic() - began < 4
+    assert time.monotonic() - wrote >= 2
     assert (reader.connections, waiting.done()) == (1, False)
     await say_status(api, "COMPLETED")
     assert await waiting == [1]
@@ -308,11 +314,12 @@ async def test_a_token_that_is_revoked_is_cut_off(api: Asking) -> None:
 
 async def test_a_token_that_ends_is_not_missed_in_the_middle(api: Asking) -> None:
     """These clients don't come back with another one; who comes with it is refused."""
-    token = api.gateway.token([f"read:runs:{RUN}"], expires=time.time() + 1.5)
+    ends = soon()
+    token = api.gateway.token([f"read:runs:{RUN}"], expires=ends)
     reader = OfficialReader(api.gateway, READ, token=token)
     reading = asyncio.create_task(reader.take(1))
     await followed(api)
-    await asyncio.sleep(2.1)
+    await until_past(ends + 0.5)
     await write(api, "after")
     assert [part.chunk for part in await reading] == ["after"]
     assert (await reader.connect()).status == 401
@@ -322,7 +329,7 @@ async def test_a_token_that_ends_is_not_missed_in_the_middle(api: Asking) -> Non
 async def test_there_is_an_end_to_that(redis_server: RedisServer, environment: EnvironmentId) -> None:
     """As the operator says."""
     async with serving(redis_server, environment, shape_handle_grace_seconds=0.0) as api:
-        token = api.gateway.token([f"read:runs:{RUN}"], expires=time.time() + 1)
+        token = api.gateway.token([f"read:runs:{RUN}"], expires=soon())
         reader = OfficialReader(api.gateway, READ, token=token)
         assert not await gone(await reader.connect())
 
