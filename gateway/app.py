@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from gateway.api import batches, changes, openapi, runs, streams, tokens
+from gateway.api import batches, changes, openapi, overview, runs, streams, tokens
 from gateway.api.endpoint import merged
 from gateway.feed.hub import Hub
 from gateway.feeds import EnvironmentId
@@ -35,6 +36,7 @@ from gateway.transports import refusals
 from gateway.transports.admission import Admission
 from gateway.transports.events_desk import EventsDesk
 from gateway.transports.expirations import Expirations
+from gateway.transports.origins import OPAQUE
 from gateway.transports.poll import PollEndpoint
 from gateway.transports.reloading import Reloading
 from gateway.transports.renewing import Renewals
@@ -49,6 +51,7 @@ from gateway.triggerdev import elsewhere, feeds, inputs, later, listing, metadat
 from gateway.triggerdev import runs as runs_of_theirs
 from gateway.triggerdev import streams as streams_of_theirs
 from gateway.triggerdev import tokens as tokens_of_theirs
+from gateway.web import routes as web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -87,7 +90,8 @@ def create_app(
     hub = Hub(store, settings.redis_url, environments, settings.heartbeat_seconds, quotas.hearing)
     expirations = Expirations()
     revocations = RevocationWatch(RevocationStore(store), hub, environments, expirations)
-    admission = Admission(keyring, settings.origins, store, revocations)
+    origins = _origins(settings, settings.origins)
+    admission = Admission(keyring, origins, store, revocations)
     renewals = Renewals(hub, store, admission)
     writer = RunWriter(settings.redis_url, settings.retention, settings.limits)
     deadlines = Deadlines(store, writer, environments)
@@ -107,11 +111,12 @@ def create_app(
         routes=[
             *routes,
             *_triggerdev(services),  # first, because polls come most often
-            *_api(services),
+            *_api(services, monitor),
             WebSocketRoute(SOCKET_PATH, WebSocketEndpoint(services)),
-            Route(EVENTS_PATH, EventsEndpoint(services, events_desk)),
+            Route(EVENTS_PATH, EventsEndpoint(services, events_desk, web.FORMS)),
             Route("/v1/poll", PollEndpoint(services)),
             *_watching(services, monitor, beside=settings.metrics_port is None),
+            *web.routes(services),
             WebSocketRoute("/{path:path}", _NoSocketHere()),
         ],
         lifespan=_lifespan(services, monitor),
@@ -121,7 +126,7 @@ def create_app(
     # It would answer /v1/events/?token=… with a Location that repeats the token, in front of whoever logs those.
     app.router.redirect_slashes = False
     app.state.services = services
-    cors = _Cors(app, settings.origins)
+    cors = _Cors(app, origins)
     services.desk.private_port, services.desk.lines_for = settings.metrics_port, cors.lines_for
     # Spans are made by middleware, where what the desk takes does not come by.
     cors.desk = services.desk if tracing() is None else None
@@ -140,23 +145,35 @@ def _quotas(settings: Settings, counters: Counters) -> Quotas:
     )
 
 
+def _origins(settings: Settings, allowed: Origins) -> Origins:
+    """
+    The origins whose pages may talk to us.
+
+    Our page for iframes has none when its frame is sandboxed, as it should be; it can't be told from anybody's then.
+    So whoever opens embedding for other sites lets in pages without an origin: their tokens say what they may see.
+    """
+    return replace(allowed, opaque=settings.embed_origins.are_others)
+
+
 def _take(services: Services, cors: _Cors, found: KeysAndOrigins) -> None:
     """Put other keys and origins to use. Whoever's key is gone is sent away."""
     environments = [EnvironmentId(name) for name in found.keyring.environments]
     services.hub.know(environments)
     services.deadlines.environments = tuple(dict.fromkeys([*services.deadlines.environments, *environments]))
     services.revocations.watch(environments)
-    services.admission.reload(found.keyring, found.origins)
+    origins = _origins(services.settings, found.origins)
+    services.admission.reload(found.keyring, origins)
     _hide_secrets(services.settings, found.keyring)
     services.expirations.keys_changed()
-    cors.allow(found.origins)
+    cors.allow(origins)
     services.desk.forget()
 
 
-def _api(services: Services) -> list[ApiRoute]:
+def _api(services: Services, monitor: Monitor) -> list[ApiRoute]:
     """The plain requests, one route for each path, and the document that describes them."""
     rooms = (runs, changes, batches, streams, tokens)
     plain = merged([route for room in rooms for route in room.routes(services)])
+    plain += overview.routes(services, monitor.take)
     return [*plain, *openapi.routes(services, plain)]
 
 
@@ -273,7 +290,7 @@ class _Cors:
         """From now on only these."""
         self._answering = CORSMiddleware(
             self.app,
-            allow_origins=["*"] if origins.any else sorted(origins.exact),
+            allow_origins=["*"] if origins.any else sorted(origins.exact | ({OPAQUE} if origins.opaque else set())),
             allow_origin_regex="|".join(pattern.pattern for pattern in origins.patterns) or None,
             allow_methods=["GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "DELETE"],
             allow_headers=["*"],  # whatever is asked for

@@ -17,7 +17,7 @@ from gateway.changes import Limits
 from gateway.durations import MAX_SECONDS
 from gateway.errors import BadInput, Misconfigured
 from gateway.store.redis_keys import Retention
-from gateway.transports.origins import Origins
+from gateway.transports.origins import Ancestors, Origins
 from gateway.transports.sinks import SocketLimits
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ class Settings:
     workers: int = 1
     #: Which pages' scripts may come from other origins (CORS and WebSocket).
     origins: Origins = field(default_factory=Origins)
+    #: Which pages may show ours in a frame. By default our own, of which there are none that do.
+    embed_origins: Ancestors = field(default_factory=Ancestors)
+    #: Whether everybody who knows a run's name may see its badge.
+    public_badges: bool = False
     retention: Retention = field(default_factory=Retention)
     limits: Limits = field(default_factory=Limits)
     #: Proxies cut what is silent for a minute, some for half of that; two of these fit in.

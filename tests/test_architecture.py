@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,10 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "configuration": VALUES | {"auth", "changes", "settings", "store", "transports"},
     "configured": VALUES | {"app", "auth", "configuration", "logs", "settings", "transports"},
     "logs": set(),
-    "api": WRITING | {"auth", "feed", "store", "tracing", "transports"},
+    "api": WRITING | {"auth", "feed", "metrics", "store", "tracing", "transports"},
     "triggerdev": WRITING | {"api", "auth", "feed", "store", "transports"},
     "health": VALUES | {"transports"},
+    "web": VALUES | {"api", "codec", "feed", "limits", "store", "transports"},
     "server": VALUES | {"metrics", "settings", "transports"},
     "app": VALUES
     | {
@@ -66,6 +68,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
         "tracing",
         "transports",
         "triggerdev",
+        "web",
     },
     "cli": VALUES
     | {"app", "auth", "changes", "codec", "doctor", "configuration", "configured", "logs", "publisher"}
@@ -159,14 +162,19 @@ def _submodule(module: str, name: str) -> str:
 
 
 FILES: Final = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-IMPORTS: Final = [found for path in FILES for found in _imports_of(path)]
+
+
+@functools.cache
+def imports() -> list[Import]:
+    """All of all files. Read once, and only where somebody asks: every test process collects this file."""
+    return [found for path in FILES for found in _imports_of(path)]
 
 
 def test_there_is_something_to_look_at() -> None:
     """A test that reads nothing would always pass."""
     assert len(FILES) > 50
-    assert len(IMPORTS) > 300
-    assert any(found.typing for found in IMPORTS)
+    assert len(imports()) > 300
+    assert any(found.typing for found in imports())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -175,10 +183,12 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
     room = room_of(_module_of(path))
     assert room in ALLOWED, f"{room} is new here: say whom it may import"
 
+    file = path.relative_to(ROOT).as_posix()
+
     wrong = [
         str(found)
-        for found in IMPORTS
-        if ROOT / found.file == path and found.top in PACKAGES
+        for found in imports()
+        if found.file == file and found.top in PACKAGES
         if room_of(found.module) not in ALLOWED[room] | {room}
     ]
 
@@ -188,7 +198,7 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
 def test_no_room_may_import_what_it_does_not() -> None:
     """What is allowed and not done would be a door that nobody watches. Values are free to all."""
     done = {
-        (room_of(_module_of(ROOT / found.file)), room_of(found.module)) for found in IMPORTS if found.top in PACKAGES
+        (room_of(_module_of(ROOT / found.file)), room_of(found.module)) for found in imports() if found.top in PACKAGES
     }
 
     unused = {(room, other) for room, others in ALLOWED.items() for other in others - VALUES} - done
@@ -196,7 +206,7 @@ def test_no_room_may_import_what_it_does_not() -> None:
         (library, place)
         for library, places in LIBRARIES.items()
         for place in places
-        if not any(found.top == library and found.file.startswith(place) for found in IMPORTS)
+        if not any(found.top == library and found.file.startswith(place) for found in imports())
     }
 
     assert unused == set()
@@ -206,7 +216,7 @@ def test_no_room_may_import_what_it_does_not() -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_is_known_only_where_it_belongs(library: str) -> None:
     """What is in one room can be replaced there."""
-    wrong = [str(found) for found in IMPORTS if found.top == library if not found.file.startswith(LIBRARIES[library])]
+    wrong = [str(found) for found in imports() if found.top == library if not found.file.startswith(LIBRARIES[library])]
 
     assert wrong == []
 
@@ -215,12 +225,12 @@ def test_no_other_library_is_used() -> None:
     """Each library that is imported anywhere is in the table above, so that a new one is a decision."""
     known = {*PACKAGES, *LIBRARIES, *sys.stdlib_module_names}
 
-    assert {found.top for found in IMPORTS} - known == set()
+    assert {found.top for found in imports()} - known == set()
 
 
 def test_auth_is_usable_alone() -> None:
     """Minting a token needs the standard library and pyjwt, and nothing of ours."""
-    used = {found.top for found in IMPORTS if found.file.startswith("auth/")}
+    used = {found.top for found in imports() if found.file.startswith("auth/")}
 
     assert used - set(sys.stdlib_module_names) == {"auth", "jwt"}
 
@@ -234,7 +244,7 @@ def test_publishing_needs_no_server() -> None:
             continue
         needed.add(module)
         file = f"{module.replace('.', '/')}.py", f"{module.replace('.', '/')}/__init__.py"
-        waiting += [found.module for found in IMPORTS if found.file in file and not found.typing]
+        waiting += [found.module for found in imports() if found.file in file and not found.typing]
 
     assert not {room_of(name) for name in needed if name.startswith("gateway.")} & {
         "app",
@@ -260,7 +270,7 @@ def test_publishing_needs_no_server() -> None:
 )
 def test_a_room_sees_only_these_files_of_another(room: str, other: str, seen: set[str]) -> None:
     """Where the arrow would otherwise be a knot."""
-    used = {found.module for found in IMPORTS if room_of(_module_of(ROOT / found.file)) == room}
+    used = {found.module for found in imports() if room_of(_module_of(ROOT / found.file)) == room}
 
     assert {name for name in used if name.startswith(f"gateway.{other}.")} - seen == set()
 
@@ -269,7 +279,7 @@ def test_the_transports_know_settings_by_type_only() -> None:
     """Settings are built from parts of the transports, so nothing may be loaded the other way round."""
     loaded = [
         str(found)
-        for found in IMPORTS
+        for found in imports()
         if found.file.startswith("gateway/transports/") and found.module == "gateway.settings" and not found.typing
     ]
 

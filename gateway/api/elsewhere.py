@@ -32,6 +32,11 @@ def _problem(description: str) -> Schema:
 
 
 _COMMA_LIST: Final = {"type": "string", "minLength": 1}
+#: Of events alone: what of them is HTML (gateway/web/forms.py).
+FORMS: Final = ("json", "html", "htmx", "turbo", "datastar")
+_FORM: Final = _query(
+    "format", {"type": "string", "enum": list(FORMS)}, "JSON, or HTML for htmx, Turbo or Datastar (docs/embedding.md)."
+)
 
 _FEEDS: Final[Schema] = {
     "operationId": "followFeeds",
@@ -53,6 +58,7 @@ _FEEDS: Final[Schema] = {
         _query("skipColumns", _COMMA_LIST, "Columns to leave out, by commas."),
         _query("since", SPAN.schema, "Only runs created within this age."),
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "The most runs of a snapshot."),
+        _FORM,
         {
             "name": "Last-Event-ID",
             "in": "header",
@@ -92,7 +98,7 @@ _POLL: Final[Schema] = {
     "description": "What happened since `cursor`, as soon as something has, or when the time is up; docs/protocol.md "
     "describes the messages.\n\nPublic tokens: of each feed that is named.",
     "parameters": [
-        *_FEEDS["parameters"],
+        *(parameter for parameter in _FEEDS["parameters"] if parameter is not _FORM),
         _query("wait", {"type": "string"}, "How long to wait when there is nothing: `0`, `20s` (the default), `30s`."),
     ],
     "responses": {

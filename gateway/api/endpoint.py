@@ -22,7 +22,7 @@ from gateway.api.forms import ListOf, nearest, pointer, wrong
 from gateway.codec import decode_json
 from gateway.errors import BadMessage, GatewayError, TooLarge, TooSlow, Unavailable, UnsupportedMedia
 from gateway.feeds import EnvironmentId
-from gateway.transports.admission import Admitted, bearer, headers_of
+from gateway.transports.admission import Admitted, bearer, foreign_origin, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -187,7 +187,7 @@ class _Exchange:
 
     async def _answer(self) -> Answer | None:
         operation = self._operation
-        self._services.admission.check_origin(self._headers.get("origin"))
+        self._services.admission.check_origin(foreign_origin(self._headers))
         pairs = _pairs(self._scope)
         admitted = self._admit(pairs)
         call = self._call = Call(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from gateway.durations import parse_duration
 from gateway.errors import BadInput
 from gateway.sizes import parse_size
-from gateway.transports.origins import Origins
+from gateway.transports.origins import Ancestors, Origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,10 @@ def _origins(text: str) -> Origins:
     return Origins.parse(",".join(text.splitlines()))
 
 
+def _ancestors(text: str) -> Ancestors:
+    return Ancestors.parse(",".join(text.splitlines()))
+
+
 def _environment(text: str) -> str:
     if not _ENVIRONMENT.fullmatch(text):
         raise BadInput(f"it is up to 128 letters, digits, and '_', '.' or '-' after the first, not {text[:40]!r}")
@@ -96,4 +100,5 @@ TEXT: Final = Kind(_text)
 SWITCH: Final = Kind(_switch)
 REDIS_URL: Final = Kind(_redis_url)
 ORIGINS: Final = Kind(_origins)
+ANCESTORS: Final = Kind(_ancestors)
 ENVIRONMENT: Final = Kind(_environment)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gateway.configuration.kinds import (
+    ANCESTORS,
     ENVIRONMENT,
     NUMBER,
     ORIGINS,
@@ -159,6 +160,20 @@ GATEWAY: Final = (
         kind=ORIGINS,
         meaning="list of origins whose pages may talk to us, `https://*.example.com` included; `*` for all."
         " `runcast dev` allows all",
+    ),
+    Setting(
+        variable="RUNCAST_EMBED_ORIGINS",
+        field="embed_origins",
+        kind=ANCESTORS,
+        default="self",
+        meaning="list of origins whose pages may show `/embed/…` in a frame: as above, or `self`, or `none`",
+    ),
+    Setting(
+        variable="RUNCAST_PUBLIC_BADGES",
+        field="public_badges",
+        kind=SWITCH,
+        default="false",
+        meaning="whether badges are shown to everybody, without a token: status, progress and counts of any run",
     ),
     Setting(
         variable="RUNCAST_RETENTION",

@@ -28,6 +28,7 @@ from gateway.feed.channel import Channel
 from gateway.feed.follower import Follower, Phase, Reason
 from gateway.feed.group import Group
 from gateway.feed.heartbeats import Environment, Heartbeats
+from gateway.feed.remembering import RememberingGroup, RememberingView
 from gateway.feed.rounds import Rounds
 from gateway.limits import Hearing
 from gateway.metrics.histogram import DELIVERY_SECONDS, Histogram
@@ -237,7 +238,11 @@ class Hub:
             self._subscription.join(name)
         group = channel.groups.get(view)
         if group is None:
-            group = channel.groups[view] = Group(channel, view, self._wants_wave)
+            group = channel.groups[view] = (
+                RememberingGroup(channel, view, self._wants_wave).remember(view)
+                if isinstance(view, RememberingView)
+                else Group(channel, view, self._wants_wave)
+            )
         return group
 
     def _turn_groups_append(self, group: Group) -> None:

@@ -17,6 +17,22 @@ LATENESS_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0,
 REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+def quantile(bounds: tuple[float, ...], counts: tuple[int, ...], part: float) -> float | None:
+    """
+    The value that *part* of what was observed does not exceed, as far as the bounds tell; None when nothing was.
+
+    What is above all bounds counts as the highest of them.
+    """
+    wanted, below, lower = part * sum(counts), 0, 0.0
+    if not wanted:
+        return None
+    for bound, count in zip(bounds, counts, strict=False):
+        if below + count >= wanted:
+            return lower + (bound - lower) * (wanted - below) / count
+        below, lower = below + count, bound
+    return bounds[-1]
+
+
 class Histogram:
     """
     How often a value was at most each of *bounds*, and how often above all of them.

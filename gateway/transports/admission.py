@@ -25,7 +25,7 @@ from gateway.revocations import TokenMarks
 from gateway.runs import hidden_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.codec import Row
     from gateway.transports.origins import Origins
@@ -337,6 +337,20 @@ def headers_of(scope: Scope) -> dict[str, str]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
+
+
+def foreign_origin(headers: Mapping[str, str]) -> str | None:
+    """
+    The origin of the page that a request comes from; None when no page sent it, or one of ours did.
+
+    Browsers name the origin of our own pages, too, when they open a WebSocket or send something. A page elsewhere can't
+    say that it is at the place that it asks; nor would it gain anything by it that its token does not give.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return None
+    place = origin.partition("://")[2].lower()
+    return None if place and place == headers.get("host", "").lower() else origin
 
 
 def bearer(header: str | None) -> str | None:

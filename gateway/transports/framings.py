@@ -51,6 +51,10 @@ class EventFraming:
             return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor.encode(), kind.encode(), body)
         return b"event: %s\ndata: %s\n\n" % (kind.encode(), body)
 
+    def id_line(self, kind: str, cursor: str) -> bytes:
+        """The line that says *cursor* in an event that is spelled in another way; empty when it says none."""
+        return b"id: %s\n" % cursor.encode() if cursor and (kind == "heartbeat" or not self._several_feeds) else b""
+
     def wrap(self, frames: bytes) -> bytes:
         """One chunk (RFC 9112, section 7.1) for all that goes out together, where the connection is chunked."""
         return b"%x\r\n%s\r\n" % (len(frames), frames) if self._chunked else frames

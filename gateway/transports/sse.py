@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qsl
 
+from gateway.codec import encode_message
 from gateway.errors import BadMessage, GatewayError, Unavailable
 from gateway.feed.connection import Connection
+from gateway.feed.follower import Phase
+from gateway.feed.view import Message
 from gateway.feeds import FeedId
 from gateway.runs import FINAL
 from gateway.transports import refusals
-from gateway.transports.admission import bearer, headers_of
+from gateway.transports.admission import bearer, foreign_origin, headers_of
 from gateway.transports.framings import EVENTS
 from gateway.transports.requests import parse_query
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
 from gateway.transports.viewing import Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gateway.feed.view import Framing
+    from gateway.feed.view import Framing, Shown
     from gateway.transports.admission import Admitted
     from gateway.transports.events_desk import EventsDesk
     from gateway.transports.requests import Wish
@@ -38,6 +42,21 @@ PATH: Final = "/v1/events"
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
 #: Viewers whose connection broke come back after a time that each draws for itself.
 _RETRY_MILLISECONDS: Final = (500, 3000)
+#: The parameter that asks for another form than JSON.
+_FORM: Final = "format"
+_JSON: Final = "json"
+_LIVE: Final = encode_message({"type": "heartbeat", "state": "live"})
+_NO_FORMS: Final[Mapping[str, Form]] = MappingProxyType({})
+
+
+class Form(Protocol):
+    """How a response shows feeds, when not as JSON."""
+
+    def view(self, wish: Wish, hidden: frozenset[str] | None) -> Shown:
+        """A feed in this form; *hidden* is what the token hides (`Wish.view`)."""
+
+    def framing(self, *, several_feeds: bool, chunked: bool) -> Framing:
+        """How its messages are spelled: the same object for all that spell them alike."""
 
 
 class EventsEndpoint:
@@ -46,11 +65,13 @@ class EventsEndpoint:
 
     Args:
         desk: Takes most of the requests of pages like those that were let in here.
+        forms: Other forms than JSON, by how a request names them.
     """
 
-    def __init__(self, services: Services, desk: EventsDesk) -> None:
+    def __init__(self, services: Services, desk: EventsDesk, forms: Mapping[str, Form] = _NO_FORMS) -> None:
         self._services = services
         self._desk = desk
+        self._forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
@@ -58,13 +79,26 @@ class EventsEndpoint:
             await respond(send, status, body, [_PROBLEM, (b"allow", b"GET")])
             return
         try:
-            wishes, admitted = await wishes_of(self._services, scope)
+            form = self._form_of(scope)
+            wishes, admitted = await wishes_of(self._services, scope, besides=_FORM)
             await self._desk.learn(scope["headers"])
-            await EventsResponse(self._services, wishes, admitted).send(scope, receive, send)
+            await EventsResponse(self._services, wishes, admitted, form).send(scope, receive, send)
         except GatewayError as error:
             self._services.counters.refusals[error.code] += 1
             status, body = refusals.problem(error)
             await respond(send, status, body, refusals.problem_headers(error))
+
+    def _form_of(self, scope: Scope) -> Form | None:
+        """The form that is asked for; None for JSON."""
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        asked = [value for name, value in pairs if name == _FORM]
+        if len(asked) > 1:
+            raise BadMessage(f"{_FORM} may be given once")
+        if asked in ([], [_JSON]):
+            return None
+        if asked[0] not in self._forms:
+            raise BadMessage(f'"{_FORM}" is one of {", ".join([_JSON, *self._forms])}, not {asked[0][:40]!r}')
+        return self._forms[asked[0]]
 
 
 async def wishes_of(
@@ -105,7 +139,7 @@ def asked(services: Services, scope: Scope, *, besides: str = "", counted: bool 
     except ValueError as error:
         raise BadMessage(f"the query can't be read: {error}") from error
     admission = services.admission
-    admission.check_origin(headers.get("origin"))
+    admission.check_origin(foreign_origin(headers))
     token = next((value for name, value in pairs if name == "token"), None)
     admitted = admission.admit(bearer(headers.get("authorization")) or token)
     if counted:
@@ -116,10 +150,13 @@ def asked(services: Services, scope: Scope, *, besides: str = "", counted: bool 
 class EventsResponse:
     """Feeds that somebody may see, as one response: until all of them ended, or for ever."""
 
-    def __init__(self, services: Services, wishes: Sequence[Wish], admitted: Admitted) -> None:
+    def __init__(
+        self, services: Services, wishes: Sequence[Wish], admitted: Admitted, form: Form | None = None
+    ) -> None:
         self._services = services
         self._wishes = wishes
         self._admitted = admitted
+        self._form = form
 
     async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -161,8 +198,10 @@ class EventsResponse:
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         handover = scope.get("extensions", {}).get(HANDOVER)
         chunked = handover is not None and scope["http_version"] == "1.1"
-        framing = EVENTS[len(self._wishes) > 1, chunked]
-        viewer = EventsViewer(self._services, self._wishes, self._admitted, framing)
+        several = len(self._wishes) > 1
+        form = self._form
+        framing = EVENTS[several, chunked] if form is None else form.framing(several_feeds=several, chunked=chunked)
+        viewer = EventsViewer(self._services, self._wishes, self._admitted, framing, form)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         await send({"type": "http.response.body", "body": first_words(self._wishes), "more_body": True})
         if handover is not None:
@@ -211,20 +250,50 @@ class _EventsConnection(Connection):
             self._viewer.close(refusals.NORMAL, "every run ended")
 
 
+class _FormConnection(_EventsConnection):
+    """
+    As for a page that keeps no count itself of what it was told: that it is up to date is said when it is, and not only
+    by the next heartbeat.
+    """
+
+    __slots__ = ("_said",)
+
+    def __init__(self, viewer: EventsViewer, services: Services, sink: ViewerSink, admitted: Admitted) -> None:
+        super().__init__(viewer, services, sink, admitted)
+        self._said = False
+
+    def caught_up(self) -> None:
+        super().caught_up()
+        # Whoever was told that the data may be old is told otherwise by a heartbeat.
+        if self._said or self.told_stale or any(f.phase is not Phase.LIVE for f in self.followers.values()):
+            return
+        self._said = True
+        self.tell(Message("heartbeat", _LIVE, ""))
+
+
 class EventsViewer(Viewer):
     """One response that never ends by itself, unless all its runs do."""
 
-    __slots__ = ("_allowed", "_wishes")
+    __slots__ = ("_allowed", "_form", "_wishes")
     transport = "sse"
 
-    def __init__(self, services: Services, wishes: Sequence[Wish], admitted: Admitted, framing: Framing) -> None:
+    def __init__(
+        self,
+        services: Services,
+        wishes: Sequence[Wish],
+        admitted: Admitted,
+        framing: Framing,
+        form: Form | None = None,
+    ) -> None:
         super().__init__(services, framing)
         self._wishes = wishes
         self._allowed = admitted
+        self._form = form
 
     def connected(self, sink: ViewerSink) -> None:
         super().connected(sink)
-        connection = _EventsConnection(self, self._services, sink, self._allowed)
+        kind = _EventsConnection if self._form is None else _FormConnection
+        connection = kind(self, self._services, sink, self._allowed)
         try:
             self.let_in(self._allowed, connection)
         except GatewayError as error:
@@ -233,7 +302,9 @@ class EventsViewer(Viewer):
         for wish in self._wishes:
             if wish.begin is not None:
                 connection.tell(wish.begin)
-            self._services.hub.follow(connection, wish.view(self._allowed.hidden), wish.cursor)
+            hidden, form = self._allowed.hidden, self._form
+            view = wish.view(hidden) if form is None else form.view(wish, hidden)
+            self._services.hub.follow(connection, view, wish.cursor)
         self._wishes = ()
 
     async def renew(self, admitted: Admitted) -> None:

@@ -21,7 +21,7 @@ from gateway.feed.connection import Connection
 from gateway.feeds import FeedId
 from gateway.limits import Bucket
 from gateway.transports import refusals
-from gateway.transports.admission import bearer, headers_of
+from gateway.transports.admission import bearer, foreign_origin, headers_of
 from gateway.transports.framings import LINES, WEBSOCKET
 from gateway.transports.requests import Authenticate, Subscribe, Unsubscribe, parse_message, spell_authenticate
 from gateway.transports.sinks import HANDOVER, serve_on_asgi
@@ -100,7 +100,7 @@ class SocketDesk:
 def viewer_of(services: Services, headers: dict[str, str], offered: list[str], framing: Framing) -> WebSocketViewer:
     """Whoever made a handshake with *headers* that offers these subprotocols."""
     credential = _credential(headers.get("authorization"), offered)
-    return WebSocketViewer(services, framing, origin=headers.get("origin"), credential=credential)
+    return WebSocketViewer(services, framing, origin=foreign_origin(headers), credential=credential)
 
 
 def _credential(authorization: str | None, offered: list[str]) -> str | None:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from auth import Resource
 from gateway.errors import GatewayError, NotAllowed, NotFound, OverLimit, Unavailable
 from gateway.feeds import ALL_RUNS, FeedId
-from gateway.transports.admission import bearer, headers_of
+from gateway.transports.admission import bearer, foreign_origin, headers_of
 from gateway.triggerdev.refusals import internal_error, method_not_allowed, refusal
 from gateway.triggerdev.shape.answers import Answer, send_answer
 from gateway.triggerdev.shape.desk import ShapeDesk
@@ -145,7 +145,7 @@ class FeedEndpoint:
             GatewayError: Saying what is wrong with it.
         """
         services, headers = self._services, headers_of(scope)
-        services.admission.check_origin(headers.get("origin"))
+        services.admission.check_origin(foreign_origin(headers))
         query = read_query(scope["query_string"])
         # With a handle it may be a feed that outlives its token; `Asked.check_time` looks at that.
         overdue = services.settings.shape_handle_grace_seconds if query.get("handle") else 0.0

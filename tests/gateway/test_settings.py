@@ -63,7 +63,8 @@ def test_a_span_that_may_be_none_is_checked_too(value: Any) -> None:
 
 def test_every_number_is_checked() -> None:
     """None that is added can be forgotten."""
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"redis_url", "origins", "limits", "retention"}
+    fields = {field.name for field in dataclasses.fields(Settings)} - {"redis_url", "limits", "retention"}
+    fields -= {"origins", "embed_origins", "public_badges"}  # of which each has a type that can't be wrong
     parts = {f"limits.{field.name}" for field in dataclasses.fields(Limits)}
     parts |= {f"retention.{field.name}" for field in dataclasses.fields(Retention)}
 

@@ -50,8 +50,8 @@ RIGHT_AT_OURS = [
     Case("a target with its host", "3.2.2", request("http://localhost/livez"), (200,)),
     Case("a target with another host", "3.2.2", request("http://other.example:99/livez?a=b"), (200,)),
     Case("a target in large letters", "3.2.2", request("HTTP://LOCALHOST/livez"), (200,)),
-    Case("a target with its host and no path", "3.2.2", request("http://localhost"), (404,)),
-    Case("a target with its host, no path, and a query", "3.2.2", request("http://localhost?a=b"), (404,)),
+    Case("a target with its host and no path", "3.2.2", request("http://localhost"), (200,)),
+    Case("a target with its host, no path, and a query", "3.2.2", request("http://localhost?a=b"), (200,)),
 ]
 
 WRONG = [

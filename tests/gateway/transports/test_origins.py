@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import BadInput
+from gateway.transports.admission import foreign_origin
 from gateway.transports.origins import Origins
 
 LIST = "https://app.example.com, http://localhost:3000, https://*.example.org, https://*.wild.net:8443, http://[::1]:80"
@@ -162,3 +163,35 @@ def test_a_long_origin_is_judged_at_once() -> None:
     """No pattern takes longer than its text: 64 KiB of labels are nothing."""
     assert not ORIGINS.allow("https://" + "a." * 32_768 + "evil")
     assert not ORIGINS.allow("https://" + "a-" * 32_768)
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({"host": "a.example"}, None),
+        ({"host": "a.example", "origin": "https://a.example"}, None),
+        ({"host": "A.Example:8443", "origin": "https://a.example:8443"}, None),
+        ({"host": "[::1]:80", "origin": "http://[::1]:80"}, None),
+        ({"host": "a.example", "origin": "https://a.example:8443"}, "https://a.example:8443"),
+        ({"host": "a.example", "origin": "https://b.example"}, "https://b.example"),
+        ({"host": "a.example", "origin": "a.example"}, "a.example"),
+        (
+            {"host": "a.example", "origin": "https://b.example, https://a.example"},
+            "https://b.example, https://a.example",
+        ),
+        ({"host": "", "origin": "https://"}, "https://"),
+        ({"host": "null", "origin": "null"}, "null"),
+        ({"origin": "https://a.example"}, "https://a.example"),
+    ],
+)
+def test_our_own_pages_come_from_nowhere_else(headers: dict[str, str], foreign: str | None) -> None:
+    """A page of ours is at the host that it asks; of any other the origin is judged, as it stands."""
+    assert foreign_origin(headers) == foreign
+
+
+def test_pages_without_an_origin_are_allowed_only_where_that_was_said() -> None:
+    """No list names them, but one that allows everybody."""
+    assert not ORIGINS.allow("null")
+    assert Origins.parse("*").allow("null")
+    assert Origins(opaque=True).allow("null")
+    assert not Origins(opaque=True).allow("https://null")
