@@ -4,11 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Packages for Node, installed as their lock files say: the clients of others, the page that uses them, and a peer.
-PACKAGES := tests/clients/node_modules/.installed examples/react/node_modules/.installed \
-	benchmarks/peers/node/node_modules/.installed
+# Packages for Node, installed as their lock files say: the clients of others, the pages that use them, and a peer.
+PACKAGES := client/node_modules/.installed tests/clients/node_modules/.installed examples/react/node_modules/.installed \
+	examples/htmx/node_modules/.installed benchmarks/peers/node/node_modules/.installed
 
-.PHONY: dev test lint types unit soak bench bench-short bench-peers clean
+.PHONY: dev test lint types unit assets soak bench bench-short bench-peers clean
 
 dev: $(STAMP)
 	$(BIN)/python -m demo
@@ -27,9 +27,14 @@ unit: $(STAMP) $(PACKAGES)
 	scripts/system-packages chromium redis node nginx nchan caddy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-# What the tests try shortly, for longer: tokens renewed for a minute, and eight times as many random schedules.
+# What pages load, built from client/ and dashboard/ into gateway/web/assets. It is committed: installing needs no Node.
+assets: client/node_modules/.installed
+	client/node_modules/.bin/tsc --noEmit --project client
+	node client/build.mjs
+
+# What the tests try shortly, for longer: tokens renewed for a minute, and fifteen times as many random schedules.
 soak: $(STAMP)
-	RENEW_SECONDS=60 $(BIN)/python -m pytest tests/journeys/test_token_lifecycle.py -k renewed
+	RENEW_SECONDS=60 $(BIN)/python -m pytest tests/journeys/test_token_lifecycle.py tests/client/test_life.py -k renewed
 	RUNCAST_EXAMPLES=1200 $(BIN)/python -m pytest --timeout 1200 \
 		tests/gateway/feed/test_properties.py tests/gateway/feed/test_stream_properties.py
 

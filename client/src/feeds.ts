@@ -1,0 +1,60 @@
+// A feed that somebody in this page follows, or another tab: what is known of it, and who reads it.
+
+import { earliest } from "./cursors.ts";
+import type { RuncastError } from "./errors.ts";
+import type { Message, Said, Wish } from "./messages.ts";
+import { RunMirror, type News, type StreamPlace } from "./mirror.ts";
+
+/** Somebody who reads a feed. */
+export interface Reader {
+  /** Of a stream: how much this reader has of it. */
+  place?: StreamPlace | undefined;
+  hear(news: News): void;
+  /** The connection is perhaps in another state. */
+  look(): void;
+  /** The feed is not to be had. */
+  refuse(error: RuncastError): void;
+}
+
+/** A message that concerns one feed, and says something of its runs or chunks. */
+export type FeedMessage = Extract<Message, { type: "snapshot" | "update" | "end" | "begin" | "chunk" }>;
+
+export class Feed {
+  readonly mirror = new RunMirror();
+  readonly readers = new Set<Reader>();
+  /** Whether its run ended, and nothing more is expected. */
+  ended = false;
+  /** Whether anything of it was ever told. */
+  known = false;
+
+  constructor(
+    readonly name: string,
+    readonly wish: Wish,
+  ) {}
+
+  /** Where to go on, so that nobody misses anything; null to begin with a snapshot, or at the start of a stream. */
+  get cursor(): string | null {
+    return this.wish.stream ? earliest([...this.readers].map(({ place }) => place!.cursor)) : this.mirror.cursor;
+  }
+
+  /** What to say in order to follow it from here. */
+  get request(): Said {
+    const { cursor, wish } = this;
+    const { from, ...rest } = wish;
+    return { type: "subscribe", ...(cursor ? { ...rest, cursor } : wish) };
+  }
+
+  /** Takes in a message of the gateway. Returns whether it must be asked for from its beginning. */
+  apply(message: FeedMessage): boolean | undefined {
+    this.known = true;
+    this.ended = message.type === "end";
+    if (this.wish.stream) {
+      for (const reader of this.readers) reader.hear(reader.place!.apply(message as never));
+      return;
+    }
+    const news = this.mirror.apply(message as never);
+    this.ended = !!this.mirror.ended;
+    for (const reader of this.readers) reader.hear(news);
+    return news.outOfStep;
+  }
+}

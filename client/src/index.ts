@@ -1,0 +1,149 @@
+// Follows runs from a page, a worker or a server:
+//
+//     const runcast = connect({ getToken: async () => (await fetch("/token")).json() });
+//     const run = runcast.run("run_1");
+//     run.on("change", (view) => show(view.run, view.connection));
+//
+// Everything that a page follows with one token goes over one connection, which tabs share where they can.
+
+import type { Feed, Reader } from "./feeds.ts";
+import type { Transport } from "./attempt.ts";
+import { Link } from "./link.ts";
+import type { Wish } from "./messages.ts";
+import { StreamPlace } from "./mirror.ts";
+import type { Chunk, Run } from "./run.ts";
+import { Subscription } from "./subscription.ts";
+import { Tokens, type TokenOptions } from "./tokens.ts";
+
+export { RuncastError } from "./errors.ts";
+export type { ConnectionState, Transport } from "./attempt.ts";
+export { isFinal } from "./run.ts";
+export type { Chunk, FinalStatus, Run, RunError, Status, Transition } from "./run.ts";
+export { Subscription } from "./subscription.ts";
+export type { Events, View } from "./subscription.ts";
+
+export type RunSubscription = Subscription<Run>;
+export type StreamSubscription = Subscription<Chunk>;
+
+export interface Options extends TokenOptions {
+  /** Where the gateway is. By default where this script came from, or else the page. */
+  url?: string | undefined;
+  /** What to try, the best first. By default all that this place has. */
+  transports?: Transport[] | undefined;
+  /** Whether tabs of one origin whose tokens claim the same have one connection, where the browser can. It is so by default. */
+  share?: boolean | undefined;
+}
+
+export interface FeedOptions {
+  /** Only runs created within this age when it begins: `1h`, or seconds. */
+  since?: string | number;
+  /** At most so many to begin with, those that changed last. */
+  limit?: number;
+  /** Columns that are not wanted, such as `payload` and `output`. */
+  skipColumns?: string[];
+}
+
+/** The connections of all who say the same of where they are to and with which token. */
+class Connections {
+  readonly links: Link[] = [];
+  readonly #tokens: Tokens;
+
+  constructor(
+    readonly url: string,
+    readonly options: Options,
+  ) {
+    this.#tokens = new Tokens(options);
+  }
+
+  /** Finds a connection for `reader`: nearly always the first. A feed can be followed in one way on each. */
+  follow(name: string, wish: Wish, reader: Reader, refused?: Link): [Link, Feed] {
+    for (let number = refused ? refused.number + 1 : 0; ; number++) {
+      const { transports = ["websocket", "sse", "poll"], share = true } = this.options;
+      const here = transports.filter((each) => each !== "websocket" || "WebSocket" in globalThis);
+      const link = (this.links[number] ??= new Link(this.url, this.#tokens, here, share, number));
+      const feed = link.add(name, wish, reader);
+      if (feed) return [link, feed];
+    }
+  }
+}
+
+const all = new Set<Connections>();
+
+/** What to subscribe with. Nothing is connected before the first subscription, nor after the last. */
+export class Runcast {
+  readonly #subscriptions = new Set<Subscription<never>>();
+
+  constructor(private readonly connections: Connections) {}
+
+  /** One run. It need not exist yet. */
+  run(run: string, { skipColumns }: Pick<FeedOptions, "skipColumns"> = {}): RunSubscription {
+    return this.#subscribe("run:" + run, { run, skipColumns } as Wish);
+  }
+
+  /** The runs that carry all of these tags. */
+  tags(tags: string | string[], options?: FeedOptions): RunSubscription {
+    const sorted = [...new Set([tags].flat())].sort();
+    return this.#subscribe("tag:" + sorted, { tags: sorted, ...options });
+  }
+
+  batch(batch: string, options?: FeedOptions): RunSubscription {
+    return this.#subscribe("batch:" + batch, { batch, ...options });
+  }
+
+  task(task: string, options?: FeedOptions): RunSubscription {
+    return this.#subscribe("task:" + task, { task, ...options });
+  }
+
+  /** Every run of the environment. */
+  all(options?: FeedOptions): RunSubscription {
+    return this.#subscribe("all", { all: true, ...options });
+  }
+
+  /** The chunks that a run writes under a key: from the first one on, from now on, or after the one with `cursor`. */
+  stream(
+    run: string,
+    key: string,
+    { from, cursor }: { from?: "start" | "now"; cursor?: string } = {},
+  ): StreamSubscription {
+    const wish = { stream: { run, key }, ...(from && { from }) };
+    return this.#subscribe(`stream:${run},${key}`, wish, new StreamPlace(cursor ?? null));
+  }
+
+  /** Ends all that was subscribed to here. */
+  close(): void {
+    for (const subscription of this.#subscriptions) subscription.close();
+  }
+
+  #subscribe<Item>(name: string, wish: Wish, place?: StreamPlace): Subscription<Item> {
+    const subscription: Subscription<Item> = new Subscription(
+      (reader, refused) => this.connections.follow(name, wish, reader, refused),
+      place,
+      () => this.#subscriptions.delete(subscription as never),
+    );
+    this.#subscriptions.add(subscription as never);
+    return subscription;
+  }
+}
+
+/** Where this script came from, if it came from a gateway, perhaps behind a path; not if it is part of another one. */
+const SCRIPT = [
+  (globalThis.document?.currentScript as HTMLScriptElement | null)?.src,
+  import.meta.url,
+  ...[...(globalThis.document?.scripts ?? [])].map(({ src }) => src),
+].find((src) => /^http.*\/run(cast|-status|-list)[^/]*\.js$/.test(src!));
+
+/** Connects to a gateway, once for all in this page who ask with the same options. */
+export function connect(options: Options = {}): Runcast {
+  const from = SCRIPT?.replace(/(\/_\/v1)?\/[^/]*$/, "") ?? globalThis.location?.origin;
+  const url = (options.url ?? from)?.replace(/\/+$/, "");
+  if (!url) throw new TypeError("say where the gateway is: connect({ url })");
+  const same = ({ options: { token, getToken, tokenUrl, transports, share } }: Connections) =>
+    token === options.token &&
+    getToken === options.getToken &&
+    tokenUrl === options.tokenUrl &&
+    share === options.share &&
+    transports + "" === options.transports + "";
+  let found = [...all].find((each) => each.url === url && same(each) && !each.links.some(({ denied }) => denied));
+  if (!found) all.add((found = new Connections(url, options)));
+  return new Runcast(found);
+}

@@ -1,0 +1,227 @@
+// One connection for all tabs of an origin whose tokens claim the same.
+//
+// A lock says which tab has it (Web Locks: whoever holds one loses it when its tab closes). That tab is to the others
+// what the gateway is to it: they say and hear the same messages, over a BroadcastChannel, each with a cursor of its own.
+// When it goes another one gets the lock, and for the rest it is as if a gateway had restarted: nothing is lost.
+
+import type { Feed, Reader } from "./feeds.ts";
+import type { Link } from "./link.ts";
+import type { Message, Said, Wish } from "./messages.ts";
+import { StreamPlace } from "./mirror.ts";
+import { claimsOf } from "./tokens.ts";
+import type { Open } from "./transports/wire.ts";
+
+/** What goes over the channel: what a tab says to the one that has the connection, or what that one says, to all or one. */
+interface Note {
+  from: string;
+  to?: string | undefined;
+  said?: Said;
+  /** The feed that is talked about. */
+  name?: string | undefined;
+  heard?: Message;
+}
+
+type Subscribe = Extract<Said, { type: "subscribe" }>;
+
+/** What the connection of a token is called; "" where it can't be shared. A secret key is not: it would be in the name. */
+export function shareName({ url, number }: Link, token: string): string {
+  if (!globalThis.document || !navigator.locks || !globalThis.BroadcastChannel) return "";
+  const claims = claimsOf(token);
+  if (!claims) return "";
+  const { exp, iat, nbf, jti, ...same } = claims;
+  return ["runcast", url, number, JSON.stringify(same)].join(" ");
+}
+
+const lock = (name: string, options: LockOptions, held: () => void | Promise<void>): Promise<unknown> =>
+  navigator.locks.request(name, options, held);
+
+/** Holds a lock until what is returned is called, or resigned before. `lost` is told why, if it was taken away. */
+function hold(name: string, held: () => void, lost: (error: Error) => void = () => {}, steal = false): () => void {
+  const waiting = new AbortController();
+  let release = () => {};
+  let left = false;
+  lock(name, steal ? { steal } : { signal: waiting.signal }, () => {
+    if (left) return;
+    held();
+    return new Promise<void>((resolve) => (release = resolve));
+  }).catch((error) => left || lost(error));
+  return () => {
+    left = true;
+    release();
+    waiting.abort();
+  };
+}
+
+/** Waits for its turn to have the connection. */
+export class Election {
+  #leave: () => void;
+
+  constructor(
+    readonly name: string,
+    readonly tell: { lead(): void; follow(): void; alone(): void },
+  ) {
+    this.#leave = this.#stand();
+  }
+
+  #stand(steal?: boolean): () => void {
+    // It was stolen by who heard nothing of us; or the browser has no locks for a page like this one.
+    const lost = ({ name }: Error) => (name === "AbortError" ? this.tell.follow() : this.tell.alone());
+    return hold(this.name, this.tell.lead, lost, steal);
+  }
+
+  /** Whoever has the connection does not answer: takes it. */
+  steal(): void {
+    this.#leave();
+    this.#leave = this.#stand(true);
+  }
+
+  resign(): void {
+    this.#leave();
+  }
+}
+
+/** A wire to the tab that has the connection. */
+export const openTab =
+  (share: string): Open =>
+  ({ hear, opened, over }) => {
+    const from = crypto.randomUUID();
+    const channel = new BroadcastChannel(share);
+    /** Feeds of which we hear everything, since the other tab said so. What it told others before is not for us. */
+    const following = new Set<string>();
+    let open = false;
+    const say = (said: Said, name?: string) => {
+      following.delete(name!);
+      channel.postMessage({ from, said, name } satisfies Note);
+    };
+    channel.onmessage = ({ data: { to, heard } }: MessageEvent<Note>) => {
+      if (!heard || (to && to !== from)) return;
+      if (heard.type === "hello") return over({ reason: "another tab has the connection now", after: 0 });
+      if ("feed" in heard && heard.feed && heard.type !== "unsubscribed") {
+        if (to) following.add(heard.feed);
+        else if (!following.has(heard.feed)) return;
+      }
+      hear(heard);
+      if (heard.type !== "welcome" || open) return;
+      open = true;
+      opened();
+    };
+    // The other tab learns from this lock when we have gone.
+    const leave = hold(`${share} ${from}`, () => say({ type: "hello" }));
+    return {
+      say: (said, feed) => say(said, feed?.name),
+      close() {
+        leave();
+        channel.close();
+      },
+    };
+  };
+
+/** A reader in another tab. What it hears goes over the channel; of a stream we keep how far it is. */
+class Remote implements Reader {
+  readonly place: StreamPlace | undefined;
+
+  constructor(
+    readonly tab: string,
+    wish: Wish,
+    /** Where it stands. */
+    readonly cursor: string | null,
+  ) {
+    if (wish.stream) this.place = new StreamPlace(cursor);
+  }
+
+  hear(): void {}
+  look(): void {}
+  refuse(): void {}
+}
+
+/** Has the connection, for all tabs. */
+export class Host {
+  readonly #channel: BroadcastChannel;
+  /** By tab and name of the feed. */
+  readonly #remotes = new Map<string, Map<string, [Remote, Feed]>>();
+  /** Readers that are told all of a feed as soon as we know it. */
+  readonly #waiting = new Map<Remote, Feed>();
+
+  constructor(
+    name: string,
+    readonly link: Link,
+  ) {
+    this.#channel = new BroadcastChannel(name);
+    this.#channel.onmessage = ({ data: { from, said, name: feed } }: MessageEvent<Note>) => {
+      if (said?.type === "hello") this.#welcome(name, from);
+      else if (said?.type === "subscribe") this.#subscribe(from, feed!, said);
+      else if (said?.type === "unsubscribe") this.#unsubscribe(from, said.feed);
+    };
+    this.#post({ type: "hello" });
+  }
+
+  /** Tells the other tabs what was heard, and those that wait for a feed all of it, once it is the truth. */
+  relay(message: Message): void {
+    this.#post(message);
+    for (const [remote, feed] of this.#waiting) this.#tellAll(remote, feed);
+  }
+
+  close(): void {
+    for (const tab of this.#remotes.keys()) this.#gone(tab);
+    this.#channel.close();
+  }
+
+  #post(heard: Message, to?: string): void {
+    this.#channel.postMessage({ from: "", to, heard } satisfies Note);
+  }
+
+  #welcome(name: string, tab: string): void {
+    if (!this.#remotes.has(tab)) {
+      this.#remotes.set(tab, new Map());
+      lock(`${name} ${tab}`, {}, () => this.#gone(tab));
+    }
+    this.#post({ type: "welcome", heartbeatSeconds: (this.link.talk?.heartbeatMs ?? 15_000) / 1000 }, tab);
+  }
+
+  #subscribe(tab: string, name: string, { type, cursor: at, ...wish }: Subscribe): void {
+    const cursor = at ?? null;
+    const remote = new Remote(tab, wish, cursor);
+    const feed = this.link.add(name, wish, remote);
+    if (!feed) {
+      this.#post(
+        { type: "error", feed: name, code: "already_subscribed", message: "it is followed in another way" },
+        tab,
+      );
+      return;
+    }
+    this.#remotes.get(tab)?.set(name, [remote, feed]);
+    // Where we stand at the same place, what comes for us is what it needs, too.
+    const same = cursor && cursor === feed.cursor;
+    if (wish.stream || same) this.#post({ type: "following", feed: name }, tab);
+    if (wish.stream || (same && !this.link.talk?.isLive(feed))) return;
+    this.#waiting.set(remote, feed);
+    this.#tellAll(remote, feed);
+  }
+
+  #tellAll(remote: Remote, feed: Feed): void {
+    if (!this.link.talk?.isLive(feed)) return;
+    const { name, mirror } = feed;
+    const { runs, truncated, ended } = mirror;
+    const cursor = mirror.cursor!;
+    const replaces = cursor !== remote.cursor;
+    const told = replaces ? [...runs.values()] : [];
+    this.#waiting.delete(remote);
+    this.#post({ type: "snapshot", feed: name, runs: told, replaces, complete: true, truncated, cursor }, remote.tab);
+    if (ended) this.#post({ type: "end", feed: name, status: ended }, remote.tab);
+  }
+
+  #unsubscribe(tab: string, name: string): void {
+    const [remote, feed] = this.#remotes.get(tab)?.get(name) ?? [];
+    if (remote) {
+      this.#remotes.get(tab)!.delete(name);
+      this.#waiting.delete(remote);
+      this.link.remove(feed!, remote);
+    }
+    this.#post({ type: "unsubscribed", feed: name }, tab);
+  }
+
+  #gone(tab: string): void {
+    for (const name of [...(this.#remotes.get(tab)?.keys() ?? [])]) this.#unsubscribe(tab, name);
+    this.#remotes.delete(tab);
+  }
+}

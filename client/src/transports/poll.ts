@@ -1,0 +1,76 @@
+// `GET /v1/poll`: requests that are held until there is something, for networks that let nothing through that goes on.
+
+import type { Message } from "../messages.ts";
+import { isFinal, type Status } from "../run.ts";
+import { addressOf, ask, askFor, requests, vouch, type Errand } from "./requests.ts";
+
+/** How long a poll is held, in seconds. Where something cuts it before, it is asked for less. */
+const WAIT = 20;
+/** A stream has no poll that is held: it is asked for what there is, so often (milliseconds). */
+const STREAM_INTERVAL = 1000;
+
+interface Answer {
+  state: "live" | "stale";
+  cursor?: string;
+  messages: Message[];
+}
+
+interface Page {
+  chunks: { index: number; chunk: unknown; cursor: string }[];
+  firstIndex: number;
+  next: string;
+  complete: boolean;
+  replaces: boolean;
+  status: Status;
+}
+
+async function poll(errand: Errand): Promise<void> {
+  const { signal, hear } = errand;
+  let wait = 0; // the first one tells at once whether everything is as it was
+  while (!signal.aborted) {
+    const address = addressOf("poll", errand, { wait: "" + wait });
+    const began = Date.now();
+    const answer = await askFor(errand, address, "application/json");
+    if (!answer) return;
+    errand.connection = answer.headers.get("runcast-connection");
+    const body: Answer | null = await answer.json().catch(() => null);
+    errand.connection = null;
+    if (!body) {
+      if (wait < 2) throw { reason: "the poll was cut" };
+      wait = Math.max(1, Math.min(wait, (Date.now() - began) / 1000) / 2);
+      continue;
+    }
+    body.messages.forEach(hear);
+    const live = body.state === "live";
+    if (live && body.cursor) vouch(errand, body.cursor);
+    hear({ type: "heartbeat", state: body.state, ...(live && { asOf: new Date().toISOString() }) });
+    wait ||= WAIT;
+  }
+}
+
+async function page(errand: Errand): Promise<void> {
+  const { hear, signal, group } = errand;
+  const feed = group[0]!.name;
+  for (;;) {
+    const answer = await ask(errand, addressOf("", errand), "application/json").catch((ending) => {
+      if (ending.code !== "not_found") throw ending; // else its run is yet to come
+    });
+    const told: Page | undefined = await answer?.json();
+    if (signal.aborted) return;
+    hear({ type: "heartbeat", state: "live", asOf: new Date().toISOString() });
+    if (told) {
+      const { chunks, firstIndex, next, replaces } = told;
+      if (replaces) hear({ type: "begin", feed, firstIndex, cursor: next.replace(/-.*/, "-0") });
+      for (const chunk of chunks) hear({ type: "chunk", feed, ...chunk });
+    }
+    if (told?.complete) {
+      if (isFinal(told.status)) return hear({ type: "end", feed, status: told.status, cursor: told.next });
+      await new Promise((resolve) => setTimeout(resolve, STREAM_INTERVAL));
+    }
+  }
+}
+
+export const openPoll = requests((errand) => {
+  errand.hear({ type: "welcome" });
+  return errand.group[0]!.wish.stream ? page(errand) : poll(errand);
+});

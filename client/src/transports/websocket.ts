@@ -1,0 +1,30 @@
+// `GET /v1/ws`: every feed on one socket.
+
+import type { Open } from "./wire.ts";
+
+/** What a subprotocol may be made of, and a size with which the headers stay under the 8 KiB that proxies take. */
+const FITS_HEADER = /^[\w.~-]{1,4000}$/;
+
+export const openSocket: Open = ({ url, token, opened, hear, over }) => {
+  const inHeader = FITS_HEADER.test(token);
+  const socket = new WebSocket(
+    url.replace(/^http/, "ws") + "/v1/ws",
+    inHeader ? ["runcast.v1", "token." + token] : ["runcast.v1"],
+  );
+  const say = (said: object) => {
+    if (socket.readyState === 1) socket.send(JSON.stringify(said));
+  };
+  socket.onopen = () => {
+    if (!inHeader) say({ type: "authenticate", token });
+    opened();
+  };
+  socket.onmessage = ({ data }) => hear(JSON.parse(data));
+  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason });
+  return {
+    say,
+    close() {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close(1000);
+    },
+  };
+};

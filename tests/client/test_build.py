@@ -1,0 +1,98 @@
+"""What pages load is what the sources say, and small; and what npm packs is all that is needed."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.client.pages import ASSETS, CLIENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Bytes, minified and compressed. Of these the sharing between tabs is 1,000, events and polls are 1,900.
+LIMITS = {"runcast.js": 9_900, "runcast.global.js": 9_900}
+
+#: What somebody writes who has installed the package.
+USE = """
+import { connect, isFinal, type Run, type Transition } from "@runcast/client";
+
+const runcast = connect({ url: "https://runs.example.com", getToken: async () => ({ token: "…" }) });
+const subscription = runcast.run("run_1");
+subscription.on("change", ({ run, connection }) => console.log(run?.status, connection.asOf?.getTime()));
+subscription.on("transition", (run: Run, transition: Transition) => isFinal(transition.status) && run.id);
+for await (const run of subscription) run.status.toLowerCase();
+for await (const { value, index } of runcast.stream("run_1", "log")) console.log(index + 1, value);
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What comes of the sources now."""
+    out = tmp_path_factory.mktemp("assets")
+    run("node", CLIENT / "build.mjs", out)
+    return out
+
+
+def run(*command: str | Path, cwd: Path = CLIENT) -> str:
+    ended = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_types_are_right() -> None:
+    run(CLIENT / "node_modules/.bin/tsc", "--noEmit", "--project", CLIENT)
+
+
+def test_what_is_committed_is_what_is_built(built: Path) -> None:
+    """The sources and the lock file make the same bytes everywhere."""
+    old = [path.name for path in built.iterdir() if (ASSETS / path.name).read_bytes() != path.read_bytes()]
+    assert not old, f"the sources changed; `make assets` builds {', '.join(sorted(old))}"
+    assert {path.name for path in ASSETS.iterdir()} == {path.name for path in built.iterdir()}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_it_is_small(built: Path, name: str) -> None:
+    assert len(gzip.compress((built / name).read_bytes(), 9)) <= LIMITS[name]
+
+
+def test_it_asks_nobody_else_for_anything(built: Path) -> None:
+    """No address of somebody else is in it, nothing that a strict content security policy would stop."""
+    for name in LIMITS:
+        text = (built / name).read_text()
+        assert "://" not in text
+        assert "eval(" not in text
+        assert "new Function" not in text
+
+
+def test_what_npm_packs(tmp_path: Path) -> None:
+    """The module, the script, the elements, the read-me; and whoever installs it can follow its types."""
+    run("npm", "pack", "--silent", "--ignore-scripts=false", "--pack-destination", tmp_path)
+    (archive,) = tmp_path.glob("*.tgz")
+    installed = tmp_path / "node_modules" / "@runcast" / "client"
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    installed.parent.mkdir(parents=True)
+    (tmp_path / "package").rename(installed)
+    assert {path.name for path in installed.iterdir()} >= {"README.md", "package.json", "dist"}
+    scripts = {path.name for path in (installed / "dist").glob("*.js")}
+    assert scripts >= {"runcast.js", "runcast.global.js", "run-status.js", "elements.js"}
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "use.ts").write_text(USE)
+    options = [
+        "--noEmit",
+        "--strict",
+        "--target",
+        "es2022",
+        "--module",
+        "nodenext",
+        "--lib",
+        "es2023,dom",
+        "--types",
+        "",
+    ]
+    run(CLIENT / "node_modules/.bin/tsc", *options, "use.ts", cwd=tmp_path)
