@@ -1,6 +1,6 @@
 """
-The whole demo with one command: `python -m demo`. An embedded Redis, the gateway with a page, a Celery worker, and a
-feeder that keeps asking it for things. Ctrl-C ends all of it.
+The whole demo with one command: `python -m demo`. An embedded Redis, the gateway with its dashboard, a Celery worker,
+and a feeder that keeps asking it for things. Ctrl-C ends all of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from urllib.parse import urlsplit, urlunsplit
 import redis
 
 from auth import AuthError, mint
-from demo.gateway import PATH
 from demo.processes import Ended, Programs
 from demo.tasks import CONCURRENCY, QUEUE
 from gateway.cli.dev import leave_keys, prepare
@@ -120,32 +119,20 @@ def _setter(stop: threading.Event) -> signal._HANDLER:
 
 def instructions(url: str, token: str) -> str:
     """What to look at, and what to paste."""
-    page = f"{url}{PATH}"
     return f"""
-  Runs, live:
+  Runs, live, in the dashboard:
 
-    {page}#token={token}
-    {page}?transport=sse#token={token}
+    {url}/#token={token}
 
-  A token that sees all runs here, for a day:
+  Without a token in its address it asks for one, or for the secret key, which sees the gateway itself, too: that is in
+  .runcast/dev.env, if not in your environment. This token sees all runs here, for a day:
 
     {token}
 
   In a page of yours:
 
-    <ol id="runs"></ol>
-    <script type="module">
-      import {{ follow }} from "{page}runcast.js";
-      follow({{
-        url: "{url}",
-        token: "{token}",
-        feeds: [{{ tags: ["team:search"], since: "1h" }}],
-        onChange: (runs) => document.getElementById("runs").replaceChildren(
-          ...[...runs.values()].map((run) => Object.assign(document.createElement("li"), {{
-            textContent: `${{run.taskIdentifier}}: ${{run.status}} ${{run.metadata?.progress?.percent ?? ""}}`,
-          }}))),
-      }});
-    </script>
+    <script src="{url}/run-list.js" defer></script>
+    <run-list tag="team:search" since="1h" token="{token}"></run-list>
 
   In a terminal:
 

@@ -57,7 +57,7 @@ def running_demo(directory: Path) -> Iterator[Demo]:
 
 def _where_to_look(said: IO[str]) -> tuple[str, str]:
     for line in said:
-        found = re.search(r"(http://\S+)/demo/#token=(\S+)", line)
+        found = re.search(r"(http://\S+)/#token=(\S+)", line)
         if found:
             return found[1], found[2]
     raise AssertionError("it ended without saying where to look")
@@ -70,9 +70,9 @@ def _gone(family: list[psutil.Process]) -> bool:
 
 @pytest.mark.timeout(120)
 def test_runs_are_shown_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    """The page is there, runs happen, and SIGTERM ends every process that was started."""
+    """The dashboard is there, runs happen, and SIGTERM ends every process that was started."""
     with running_demo(tmp_path) as demo:
-        with urllib.request.urlopen(f"{demo.url}/demo/", timeout=5) as page:
+        with urllib.request.urlopen(f"{demo.url}/", timeout=5) as page:
             assert b"Runcast" in page.read()
         request = urllib.request.Request(
             f"{demo.url}/v1/events?all=true", headers={"Authorization": f"Bearer {demo.token}"}

@@ -1,0 +1,98 @@
+"""Every page, in light and dark, on a desk and in a hand: axe finds nothing, and nothing is wider than the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import pytest
+from playwright.async_api import expect
+
+from tests.journeys.gateway_process import SECRET
+
+if TYPE_CHECKING:
+    from playwright.async_api import ViewportSize
+
+    from gateway import Publisher
+    from tests.dashboard.visitor import Visitor
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+DESK: Final[ViewportSize] = {"width": 1280, "height": 800}
+PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+#: Address → what is there when the page is.
+PAGES: Final = {
+    "/": ".row",
+    "/?status=FAILED&tag=nobody&q=nothing": ".empty",
+    "/runs/every_1": "[data-stream=log] .line",
+    "/runs/every_2": ".error pre",
+    "/runs/nowhere": ".empty",
+    "/batches/every_batch": ".row",
+    "/gateway": ".cards dd",
+}
+
+
+def publish(publisher: Publisher) -> None:
+    """Runs of every kind."""
+    run = publisher.create(
+        "export", id="every_1", payload={"a": [1, None, True]}, tags=["customer:7", "x" * 60], batch="every_batch"
+    )
+    run.start(context={"queue": {"name": "slow"}})
+    run.progress(1, 3, "a" * 100)
+    run.set("deep", {"number": 1, "text": "t" * 300, "nothing": None})
+    run.log("hello", rows=1)
+    run.stream("tokens").write("Hello ")
+    publisher.create("export", id="every_2", batch="every_batch").fail(ValueError("e" * 200))
+    for number, status in enumerate(["COMPLETED", "CANCELED", "CRASHED", "EXPIRED", "TIMED_OUT", "WAITING"]):
+        publisher.create("other", id=f"every_{number + 3}", batch="every_batch").status(status)
+    publisher.flush()
+
+
+async def test_every_page_is_accessible_and_fits(visitor: Visitor, publisher: Publisher) -> None:
+    publish(publisher)
+    page = visitor.page
+    await page.emulate_media(reduced_motion="reduce")
+    await page.goto(visitor.url)
+    assert await violations(visitor) == []
+    await visitor.sign_in(SECRET)
+    for path, there in PAGES.items():
+        await page.set_viewport_size(DESK)
+        await visitor.go(path)
+        await expect(page.locator(there).first).to_be_visible()
+        assert (path, await violations(visitor)) == (path, [])
+        for size in (DESK, PHONE):
+            await page.set_viewport_size(size)
+            assert not await visitor.overflows(), (path, size)
+
+
+async def violations(visitor: Visitor) -> list[str]:
+    """In light and in dark."""
+    found = []
+    for scheme in SCHEMES:
+        await visitor.page.emulate_media(color_scheme=scheme)
+        found += await visitor.violations()
+    return found
+
+
+async def test_the_help_and_a_minted_token_are_accessible(visitor: Visitor, publisher: Publisher) -> None:
+    publisher.create("export", id="help_1")
+    await visitor.sign_in(SECRET, "/runs/help_1")
+    await visitor.page.get_by_role("button", name="Mint a token").click()
+    await expect(visitor.card("Let somebody else see it").locator("dd code")).to_have_count(4)
+    assert not await visitor.overflows()
+    await visitor.page.keyboard.press("Tab")
+    await visitor.page.get_by_role("button", name="Keys").click()
+    await expect(visitor.page.get_by_role("dialog")).to_be_visible()
+    assert await visitor.violations() == []
+
+
+async def test_the_list_on_a_phone(visitor: Visitor, publisher: Publisher) -> None:
+    """One column: what a row says is there, and a tap opens the run."""
+    publisher.create("export", id="phone_1", tags=["phone"]).progress(3, 10)
+    await visitor.page.set_viewport_size(PHONE)
+    await visitor.sign_in(SECRET, "/?tag=phone")
+    row = visitor.row("phone_1")
+    for part in (".task", ".id", ".status", ".age"):
+        await expect(row.locator(part)).to_be_visible()
+    await row.click()
+    await expect(visitor.page.get_by_role("heading", level=1)).to_contain_text("export queued")
