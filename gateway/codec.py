@@ -140,8 +140,8 @@ class Event:
     added: frozenset[str]
     #: What a view told of it, by what that view hides: other feeds are told the same (feed/view.py).
     told: dict[frozenset[str], bytes | None] = field(default_factory=dict, init=False, compare=False, repr=False)
-    #: As of an append; a change has nothing large, since that is left out.
-    size: ClassVar[int] = 0
+    #: Bytes of what was published, and about what it takes: large columns are left out of it, metadata is not.
+    size: int = field(default=0, compare=False, repr=False)
 
     @property
     def cursor(self) -> str:
@@ -235,6 +235,7 @@ def decode_event(raw: bytes) -> Event | AppendEvent:
         raise ValueError(f"not an event: {raw[:80]!r}")
     if not (type(event.columns) is type(event.metadata) is type(event.left_out) is dict):
         raise ValueError(f"not an event: {raw[:80]!r}")
+    event.size = len(raw)
     return event
 
 

@@ -28,7 +28,7 @@ _log = logging.getLogger("runcast.feed")
 
 #: Events kept for those who are reading the state meanwhile. When more come, they read again.
 MAX_HEARD: Final = 1000
-#: The same in bytes of chunks, which may be much larger than a change.
+#: The same in bytes: metadata, and chunks of a stream, may be large.
 MAX_HEARD_BYTES: Final = 4 * 1024 * 1024
 #: Runs of which a number is kept, for viewers of a cut-off snapshot. When more come, we start over.
 MAX_SEEN: Final = 50_000
@@ -251,9 +251,12 @@ class Group:
         self._write(self.view.messages(event, event.cursor), late)
 
     def _remember(self, event: Event | AppendEvent, heard: list[Event | AppendEvent]) -> None:
+        if not self.heard_all:
+            return
         self._heard_bytes += event.size
         if len(heard) >= MAX_HEARD or self._heard_bytes > MAX_HEARD_BYTES or self.view.lacks(event):
             self.heard_all = False
+            heard.clear()  # nobody can join by what is not all of it
         else:
             heard.append(event)
 
