@@ -27,6 +27,8 @@ export class WindowedList {
   readonly #table: RunTable;
   /** The first row that can be seen, and how many pixels of it can't. */
   #anchor: { id: string; cut: number } | null = null;
+  /** Where we scrolled to ourselves, to keep that place; null when somebody has scrolled since. */
+  #held: number | null = null;
   /** The newest run when the top was last seen. */
   #newest: string | null = null;
   #selected: string | null = null;
@@ -127,12 +129,14 @@ export class WindowedList {
   }
 
   #scrolled(): void {
-    this.#remember();
+    // What we did ourselves comes back as an event, perhaps when other runs have come that are not drawn yet.
+    if (this.#box.scrollTop !== this.#held) this.#remember();
     this.invalidate();
   }
 
   /** What is looked at stays where it is, unless that is simply the newest. */
   #remember(): void {
+    this.#held = null;
     const top = this.#box.scrollTop;
     const first = this.#table.listed[Math.floor(top / this.#row)];
     this.#anchor = (top > 0 || this.#hasFocus) && first !== undefined ? { id: first.id, cut: top % this.#row } : null;
@@ -164,7 +168,9 @@ export class WindowedList {
     const place = this.#table.place(this.#anchor.id);
     if (place < 0) return; // it is gone, and something has to take its place
     const top = place * this.#row + this.#anchor.cut;
-    if (Math.abs(this.#box.scrollTop - top) >= 1) this.#box.scrollTop = top;
+    if (Math.abs(this.#box.scrollTop - top) < 1) return;
+    this.#box.scrollTop = top;
+    this.#held = this.#box.scrollTop;
   }
 
   /** The row with the focus stays in the page when it is scrolled away; the first one takes it when there is none. */
