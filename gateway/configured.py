@@ -59,7 +59,7 @@ class ConfiguredApp:
             self._configured = self.read()
         except (GatewayError, AuthError):
             pass
-        except Exception:
+        except Exception:  # workers go on with what they began with
             _log.exception("keys and origins can't be read: it is our fault")
 
     def read(self) -> KeysAndOrigins:

@@ -94,7 +94,7 @@ async def _redrawing(output: Output) -> AsyncGenerator[None, None]:
                 yield
             finally:
                 ticking.cancel()
-    except BaseExceptionGroup as failures:
+    except BaseExceptionGroup as failures:  # whoever called knows nothing of a group: it is what happened first
         raise failures.exceptions[0] from None
 
 

@@ -9,6 +9,7 @@ need keep no more than it has room for.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from gateway.feed.follower import Reason
@@ -23,22 +24,22 @@ _log = logging.getLogger("runcast.feed")
 _MISSED: Final = frozenset({Reason.RESUBSCRIBED, Reason.EPOCH, Reason.OVER_LIMIT})
 
 
-class RememberingView:
+class RememberingView(ABC):
     """What a view is that remembers (feed/view.py: Shown). One object belongs to one group."""
 
     __slots__ = ()
 
+    @abstractmethod
     def begin(self) -> None:
         """What is read from here on is as new as what was heard, and every change from here on is heard."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note(self, event: Event | AppendEvent) -> None:
         """A change of the feed's channel came, in order; nothing was missed before it that `forget` did not tell."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """Changes may have been missed. What is being read now may be older than that, until `begin`."""
-        raise NotImplementedError
 
 
 class RememberingGroup(Group):

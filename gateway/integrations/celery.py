@@ -367,7 +367,7 @@ class Integration:
                 if not (isinstance(error, Misconfigured) and self._told_misconfigured):
                     log.warning("%s: %s", receive.__name__.strip("_"), error)
                 self._told_misconfigured |= isinstance(error, Misconfigured)
-            except Exception:
+            except Exception:  # whatever is wrong with us, the job does not suffer
                 self.mistakes += 1
                 log.exception("%s failed; the task goes on", receive.__name__.strip("_"))
 

@@ -8,6 +8,7 @@ the two it is, only the page knows. So both are said, each with a selector that 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from gateway.codec import decode_json
@@ -73,12 +74,12 @@ class _Placed(NamedTuple):
     html: bytes
 
 
-class PlacedFraming(FragmentFraming):
+class PlacedFraming(FragmentFraming, ABC):
     """For those who want to be told for each piece of HTML where it goes. Where a selector finds nothing, nowhere."""
 
+    @abstractmethod
     def spell(self, placed: Sequence[_Placed], id_line: bytes) -> bytes:
         """As events, the last of which has *id_line*."""
-        raise NotImplementedError
 
     def beside(self, kind: str, html: bytes, cursor: str) -> bytes:
         return self._told(kind, cursor, _Placed("within", place_selector(""), html)) if html else b""
