@@ -275,7 +275,8 @@ async def test_long_requests_leave_no_pass(gateway: Gateway) -> None:
 async def test_one_that_can_t_be_answered_holds_no_others(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever mistake of ours that is: all others are told in the same moment."""
     client = await known(gateway)
-    waiting = [await client.again() for _ in range(300)]
+    client.peer.send(client.ask())  # so that the shape does not go while the others connect
+    waiting = [await client.again() for _ in range(299)]
     for one in waiting:
         one.peer.send(one.ask())
     await eventually(lambda: held(gateway) == 300, what="all are held")
