@@ -343,17 +343,19 @@ async def impostor(answer: Answering) -> AsyncIterator[str]:
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            with contextlib.suppress(ConnectionError):
-                await answer(reader, writer)
-        finally:
-            writer.close()
-            serving.discard(task)
+        with contextlib.suppress(ConnectionError):
+            await answer(reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # it came when all was over
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+        task.add_done_callback(lambda _: writer.close())  # even if it was cancelled before it began
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
     finally:

@@ -93,6 +93,9 @@ class Proxy:
             link.passes.set()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None or not self._server.is_serving():  # it came when all was over
+            writer.transport.abort()
+            return
         self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -101,7 +104,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # refused, or came when the test was just over
             writer.transport.abort()
             return
         link = _Link(writer, far_writer)
