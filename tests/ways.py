@@ -21,6 +21,7 @@ from gateway.server.run import server_config
 from gateway.settings import Settings
 from tests.hardening.peers import PATIENCE_SECONDS, WebSocketPeer, eventually
 from tests.journeys.in_process import Inside
+from tests.shape_desk import let_shapes_go
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -155,7 +156,14 @@ class Entrance:
     async def until_empty(self) -> None:
         """Return when nothing is left of them."""
         await self.leave()
-        await eventually(lambda: not any(self.inside.leftovers().values()), what=f"{self.way} is empty")
+        await eventually(
+            lambda: self.followed() == 0 and not any(self.inside.leftovers().values()), what=f"{self.way} is empty"
+        )
+
+    def followed(self) -> int:
+        """How many follow anything, but for shapes that stay for whoever may poll again: those go."""
+        let_shapes_go(self.inside.services)
+        return self.inside.viewers
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from gateway.server.run import server_config
 from gateway.settings import Settings
 from gateway.store.writing import ChangeWriter, whole
 from tests.hardening.peers import HttpPeer, Peer, WebSocketPeer, eventually, request, say
+from tests.shape_desk import let_shapes_go
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -175,8 +176,7 @@ class Gateway:
     async def _nothing_is_left(self) -> None:
         await eventually(lambda: not self.server.server_state.connections, what="no connection is open")
         await eventually(lambda: not self.server.server_state.tasks, what="no request is worked on")
-        # Shapes stay for a moment after the last who asked.
-        await eventually(lambda: not list(self._hub_connections()), what="nobody follows anything")
+        await eventually(self._nobody_follows, what="nobody follows anything")
         assert self.hub._channels == {}
         assert self.hub._environments == {}
         assert self.services.expirations._due == {}
@@ -185,9 +185,9 @@ class Gateway:
             lambda: not any(task.get_name().startswith(ours) for task in asyncio.all_tasks()), what="no task is left"
         )
 
-    def _hub_connections(self) -> Iterator[object]:
-        for connections in self.hub.connections():
-            yield from connections
+    def _nobody_follows(self) -> bool:
+        let_shapes_go(self.services)
+        return not any(self.hub.connections())
 
 
 @asynccontextmanager

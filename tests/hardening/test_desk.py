@@ -14,15 +14,16 @@ import pytest_asyncio
 from gateway.server import protocols
 from gateway.transports.origins import Origins
 from gateway.triggerdev.shape import desk as shape_desk
-from gateway.triggerdev.shape import poll, shapes
-from gateway.triggerdev.shape.desk import ShapeDesk
+from gateway.triggerdev.shape import poll
 from tests.hardening.conftest import ORIGINS
 from tests.hardening.gateways import running_gateway
 from tests.hardening.peers import HttpPeer, eventually, request
+from tests.shape_desk import shape_desk as clerk_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.triggerdev.shape.desk import ShapeDesk
     from tests.hardening.gateways import Gateway
     from tests.hardening.peers import Answer
     from tests.redis_server import RedisServer
@@ -34,9 +35,8 @@ RUN: Final = "run_1"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_gateway(_servers: dict[str, RedisServer]) -> AsyncIterator[Gateway]:
-    """Its shapes go soon after whoever asked for them, and a client that takes nothing goes soon, too."""
+    """A client that takes nothing goes soon."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes, "LINGER_SECONDS", 0.3)
         patch.setattr(protocols, "STUCK_SECONDS", 0.3)
         options = {"origins": Origins.parse(ORIGINS), "connections_per_token": 500}
         async with running_gateway(_servers["valkey"], "test_desk", **options) as gateway:
@@ -45,8 +45,7 @@ async def shared_gateway(_servers: dict[str, RedisServer]) -> AsyncIterator[Gate
 
 
 def clerk(gateway: Gateway) -> ShapeDesk:
-    (found,) = [clerk for clerk in gateway.services.desk._clerks if isinstance(clerk, ShapeDesk)]
-    return found
+    return clerk_of(gateway.services)
 
 
 class Client:

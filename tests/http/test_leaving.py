@@ -96,7 +96,7 @@ async def test_whoever_leaves_what_goes_on_is_let_go_at_once(entrance: Entrance,
 
     state = entrance.inside.server.server_state
     await eventually(lambda: not state.connections and not state.tasks, what="it is let go")
-    await eventually(lambda: entrance.inside.viewers == 0, what="nothing is told any more")
+    await eventually(lambda: entrance.followed() == 0, what="nothing is told any more")
 
 
 async def test_a_held_poll_of_the_official_clients_is_given_up_with_its_client(

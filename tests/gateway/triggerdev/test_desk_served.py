@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.triggerdev.shape.desk import ShapeDesk
 from tests.hardening.peers import eventually
+from tests.shape_desk import shape_desk
 
 if TYPE_CHECKING:
+    from gateway.triggerdev.shape.desk import ShapeDesk
     from tests.gateway.triggerdev.asking import TheirAsking
 
 #: What differs between two answers that say the same.
@@ -22,7 +23,7 @@ async def test_an_answer_of_the_desk_looks_like_one_of_the_endpoint(api: TheirAs
     """Header by header, with what a page of another origin needs; and what it brings is the change."""
     run = api.gateway.publisher.create("resize", tags=["a"])
     services: Any = api.gateway._services
-    (clerk,) = [clerk for clerk in services.desk._clerks if isinstance(clerk, ShapeDesk)]
+    clerk = shape_desk(services)
     first = await api.client.get("/realtime/v1/runs?log=full&offset=-1&tags=a", headers=headers)
     offset, cursor, answers = first.headers["electric-offset"], "", []
 

@@ -20,15 +20,16 @@ from gateway.revocations import By, Revocation
 from gateway.transports.origins import Origins
 from gateway.triggerdev import feeds
 from gateway.triggerdev.shape import desk, log, poll
-from gateway.triggerdev.shape.desk import ShapeDesk
 from tests.gateway.triggerdev.shape.folding import ask
 from tests.gateway.triggerdev.shape.serving import Feeds
 from tests.gateway.triggerdev.shape.visiting import AskedVisit
+from tests.shape_desk import shape_desk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.feeds import EnvironmentId
+    from gateway.triggerdev.shape.desk import ShapeDesk
     from tests.gateway.store.changing import Changing
     from tests.gateway.triggerdev.shape.folding import Answer, FoldingClient
     from tests.redis_server import RedisServer
@@ -47,8 +48,7 @@ async def served(redis_server: RedisServer, environment: EnvironmentId) -> Async
 
 
 def clerk(served: Feeds) -> ShapeDesk:
-    (found,) = [clerk for clerk in served.services.desk._clerks if isinstance(clerk, ShapeDesk)]
-    return found
+    return shape_desk(served.services)
 
 
 def held_by(served: Feeds) -> int:
