@@ -2,18 +2,16 @@
 Follows each feed once per process, however many viewers there are, and tells them.
 
 One subscription brings changes; each is decoded once, handed to the groups of its channel, and written at the end of
-the loop turn in which it came, or when its group's turn has come (feed/rounds.py). Around that: a canary that proves
-every second that the subscription hears, heartbeats that say how fresh the feeds are, and the waves that bring viewers
-up to date.
+the loop turn in which it came, or when its group's turn has come (feed/rounds.py). Around that: canaries that prove
+every second that the subscription hears (feed/canaries.py), heartbeats that say how fresh the feeds are, and the waves
+that bring viewers up to date.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
-import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,8 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.codec import AppendEvent, decode_event
-from gateway.cursors import Cursor
-from gateway.errors import Unavailable
+from gateway.feed.canaries import Canaries, Canary, CanaryStore
 from gateway.feed.catching_up import CatchingUp, RowReader
 from gateway.feed.channel import Channel
 from gateway.feed.follower import Follower, Phase, Reason
@@ -30,8 +27,8 @@ from gateway.feed.group import Group
 from gateway.feed.heartbeats import Environment, Heartbeats
 from gateway.feed.remembering import RememberingGroup, RememberingView
 from gateway.feed.rounds import Rounds
+from gateway.feed.statistics import Statistics
 from gateway.limits import Hearing
-from gateway.metrics.histogram import DELIVERY_SECONDS, Histogram
 from gateway.metrics.redis_clock import RedisClock
 from gateway.store.redis_keys import change_channel
 from gateway.store.subscription import Subscription
@@ -40,28 +37,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.codec import Event
+    from gateway.cursors import Cursor
     from gateway.feed.connection import Connection
     from gateway.feed.view import Shown
     from gateway.feeds import EnvironmentId
 
 _log = logging.getLogger("runcast.feed")
 
-CANARY_SECONDS: Final = 1.0
-#: A subscription that did not hear a canary for so long is deaf (design: noticed in two seconds).
-DEAF_SECONDS: Final = 2.0
-#: How often we look. Not by whoever sends canaries: that may have to wait for a Redis that does not answer.
-_LOOK_SECONDS: Final = 0.25
-#: Changes say how old they are, and anybody who reaches Redis can publish: this much is believed.
-_MOST_LAG_SECONDS: Final = 10.0
-#: Environments without viewers are only swept.
-SWEEP_SECONDS: Final = 5.0
-SWEEP_RUNS: Final = 200
 
-
-class Store(RowReader, Protocol):
+class Store(RowReader, CanaryStore, Protocol):
     """What the hub needs of the store."""
-
-    async def canary(self, environment: EnvironmentId, channel: str, text: str, *, sweep: int) -> float | None: ...
 
 
 class ControlListener(Protocol):
@@ -77,24 +62,6 @@ class ControlListener(Protocol):
         """Messages may have been missed, until it is joined again."""
 
 
-@dataclass(slots=True)
-class Statistics:
-    """Plain counters; they are read by whoever shows them."""
-
-    events: int = 0
-    bad_events: int = 0
-    waves: int = 0
-    fell_behind: int = 0
-    lost_subscriptions: int = 0
-    deaf_subscriptions: int = 0
-    #: Deliveries of groups that are gone; those that are not count their own.
-    deliveries: int = 0
-    #: Followers that had to be brought up to date, by feed/follower.py's `Reason`.
-    catch_ups: Counter[str] = field(default_factory=Counter)
-    #: From when a change was stored to when it was written, once for each change that was heard.
-    delivery_lag: Histogram = field(default_factory=lambda: Histogram(DELIVERY_SECONDS))
-
-
 #: Stands for a change that is not even read, because the environment's come faster than they may.
 _SKIPPED: Final = object()
 _UNHEARD: Final = object()
@@ -107,23 +74,11 @@ def _hear_everything(environment: EnvironmentId) -> Hearing:
 
 
 @dataclass(slots=True)
-class _Canary:
-    """A canary that was heard: all that Redis published before it was, too."""
-
-    environment: Environment
-    #: When it was sent (ms since 1970), and the environment's newest number then.
-    sent: int
-    cursor: Cursor
-    #: How often the subscription had been lost by then.
-    lost: int
-
-
-@dataclass(slots=True)
 class _Turn:
     """What must be written when this loop turn's messages are heard."""
 
     groups: list[Group] = field(default_factory=list)
-    canaries: list[_Canary] = field(default_factory=list)
+    canaries: list[Canary] = field(default_factory=list)
     #: When its changes were stored (ms since 1970, by Redis's clock), and how many then: many at the same moment.
     moments: dict[int, int] = field(default_factory=dict)
 
@@ -151,15 +106,15 @@ class Hub:
         self._channels_of: dict[EnvironmentId, dict[bytes, Channel]] = {}
         self._environments: dict[EnvironmentId, Environment] = {}
         self._heartbeats = Heartbeats(heartbeat_seconds)
+        self._canaries = Canaries(
+            store, self._subscription, self._environments, self._heartbeats, self.statistics, self.clock
+        )
         self._turn = _Turn()
         self._rounds = Rounds(asyncio.get_running_loop, self._flush_gathered)
-        #: How old the newest change was that was heard last, in seconds, and when that was (monotonic).
-        self._age = self._aged_at = 0.0
         #: Connections that follow several feeds, and have something of some of them to write.
         self._gathered: list[Connection] = []
         self._waves: dict[Group, asyncio.Task[None]] = {}
         self._control: dict[bytes, ControlListener] = {}
-        self._canary_channel = f"runcast:canary:{secrets.token_hex(8)}"
         #: The changes that were heard last, or what stands for them, and those before.
         self._recent: dict[bytes, Any] = {}
         self._before_recent: dict[bytes, Any] = {}
@@ -310,8 +265,10 @@ class Hub:
     def heard(self, channel: bytes, payload: bytes) -> None:
         found = self._channels.get(channel)
         if found is None:
-            if channel == self._canary_channel.encode():
-                self._heard_canary(payload)
+            if channel == self._canaries.channel:
+                canary = self._canaries.hear(payload)
+                if canary is not None:
+                    self._turn.canaries.append(canary)
             elif channel in self._control:
                 self._control[channel].heard(payload)
             return
@@ -351,9 +308,9 @@ class Hub:
     def turn_ended(self) -> None:
         turn, self._turn = self._turn, _Turn()
         if turn.moments:
-            self._age = self.clock.since(max(turn.moments), time.time())
-            self._aged_at = time.monotonic()
-            self._rounds.judge(sum(turn.moments.values()), self._age)
+            self._canaries.age = age = self.clock.since(max(turn.moments), time.time())
+            self._canaries.aged_at = time.monotonic()
+            self._rounds.judge(sum(turn.moments.values()), age)
         self._rounds.tell(turn.groups)
         self._flush_gathered()
         if turn.moments or turn.canaries:
@@ -385,18 +342,6 @@ class Hub:
         for environment in self._environments.values():
             self._heartbeats.become(environment, stale=True)
 
-    # The canary.
-
-    def _heard_canary(self, payload: bytes) -> None:
-        name, sent, epoch, sequence = payload.decode().rsplit(" ", 3)
-        environment = self._environments.get(name)  # type: ignore[call-overload]
-        if environment is None:
-            return
-        environment.heard_at = time.monotonic()
-        environment.unheard_since = None
-        lost = self.statistics.lost_subscriptions
-        self._turn.canaries.append(_Canary(environment, int(sent), Cursor(epoch, int(sequence)), lost))
-
     def _settle(self, environment: Environment, cursor: Cursor) -> None:
         """Every change up to *cursor* has been heard and written, on every channel that was joined."""
         environment.settled = cursor
@@ -407,58 +352,6 @@ class Hub:
                     if group.live and group.epoch != cursor.epoch:
                         group.broke(Reason.EPOCH)  # data was lost while nobody wrote
         self._heartbeats.become(environment, stale=False)
-
-    async def _send_canaries(self) -> None:
-        self._subscription.join(self._canary_channel.encode())
-        while True:
-            await asyncio.gather(*(self._send_canary(known) for known in list(self._environments.values())))
-            await asyncio.sleep(CANARY_SECONDS)
-
-    async def _send_canary(self, environment: Environment) -> None:
-        # The text's last parts are added by the script: epoch and number.
-        text = f"{environment.name} {int(time.time() * 1000)}"
-        began = time.monotonic()
-        with contextlib.suppress(Unavailable):
-            asked = time.time()
-            told = await self._store.canary(environment.name, self._canary_channel, text, sweep=SWEEP_RUNS)
-            if told is not None:
-                self.clock.learn(asked, time.time(), told)
-            if environment.unheard_since is None and environment.heard_at < began:
-                environment.unheard_since = began
-
-    async def _look_for_deafness(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            now = time.monotonic()
-            for environment in self._environments.values():
-                if now - environment.heard_at > DEAF_SECONDS:
-                    self._heartbeats.become(environment, stale=True)
-            # A subscription that was just made is given the time to join.
-            joined = self._subscription.connected and now - self._subscription.connected_at > DEAF_SECONDS
-            if joined and self._is_deaf(now):
-                self.statistics.deaf_subscriptions += 1
-                self._subscription.drop()
-
-    def _is_deaf(self, now: float) -> bool:
-        """Whether canaries were sent that should have been heard. Those that could not be sent say nothing."""
-        unheard = [e.unheard_since for e in self._environments.values() if e.unheard_since is not None]
-        patience = DEAF_SECONDS - CANARY_SECONDS + self._lag(now)
-        return any(now - since > patience for since in unheard)
-
-    def _lag(self, now: float) -> float:
-        """
-        How far behind Redis we hear, in seconds, as far as changes tell. A canary comes in its turn, after all that was
-        published before it: who hears old changes is not deaf, but slow, and to begin anew would make it slower.
-        """
-        return min(self._age, _MOST_LAG_SECONDS) if now - self._aged_at < CANARY_SECONDS else 0.0
-
-    async def _sweep(self) -> None:
-        while True:
-            for environment in self._known_environments:
-                if environment not in self._environments:
-                    with contextlib.suppress(Unavailable):
-                        await self._store.canary(environment, "", "", sweep=SWEEP_RUNS)
-            await asyncio.sleep(SWEEP_SECONDS)
 
     @property
     def hears(self) -> bool:
@@ -490,10 +383,10 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._subscription.run(), name="subscription")
-                tasks.create_task(self._send_canaries(), name="canaries")
-                tasks.create_task(self._look_for_deafness(), name="looking for deafness")
+                tasks.create_task(self._canaries.send(), name="canaries")
+                tasks.create_task(self._canaries.look_for_deafness(), name="looking for deafness")
                 tasks.create_task(self._heartbeats.run(), name="heartbeats")
-                tasks.create_task(self._sweep(), name="sweeping")
+                tasks.create_task(self._canaries.sweep(self._known_environments), name="sweeping")
         finally:
             self._stopped = True
             for wave in self._waves.values():

@@ -266,7 +266,7 @@ async def test_a_deaf_subscription_is_counted(tmp_path: Path, environment: Envir
             await until(lambda: all(e.settled for e in gateway._hub._environments.values()), "a canary")
             connection = gateway._hub._subscription._connection
             assert connection is not None
-            connection.ask(b"UNSUBSCRIBE", gateway._hub._canary_channel.encode())
+            connection.ask(b"UNSUBSCRIBE", gateway._hub._canaries.channel)
             found = await until_shown(gateway, lambda found: found.value("runcast_subscriptions_deaf_total"))
 
     assert found.value("runcast_subscriptions_deaf_total") == 1
