@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.feeds import EnvironmentId
 from gateway.store.redis_keys import prefix
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 # leave nothing behind.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# How long an example takes, or making one, is the machine's affair; and examples of one test may share a server.
+settings.register_profile(
+    "here", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("here")
 
 _numbers = itertools.count(1)
 

@@ -101,7 +101,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
 SETTINGS_PARTS: Final = {"gateway.transports.origins", "gateway.transports.sinks", "gateway.store.redis_keys"}
 #: What the feeds take of the store: its keys, what it reads, and the connection on which it hears.
 STORE_SEEN_BY_FEED: Final = {
-    *("gateway.store.redis_keys", "gateway.store.redis_store", "gateway.store.subscription"),
+    *("gateway.store.pages", "gateway.store.redis_keys", "gateway.store.subscription"),
 }
 
 

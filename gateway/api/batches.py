@@ -11,7 +11,7 @@ from gateway.codec import decode_json, rfc3339
 from gateway.errors import NotFound
 from gateway.feeds import FeedId
 from gateway.runs import FINAL
-from gateway.store.redis_store import Listing
+from gateway.store.listing import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

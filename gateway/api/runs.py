@@ -34,7 +34,7 @@ from gateway.errors import NotFound, TooLarge, TooManyTags
 from gateway.feed.view import View
 from gateway.feeds import ALL_RUNS, MAX_TAGS_PER_RUN, FeedId
 from gateway.runs import COLUMNS, METADATA, PUBLIC_STATUS, Status, hidden_columns
-from gateway.store.redis_store import Listing
+from gateway.store.listing import Listing
 from gateway.store.writing import Answer as Outcome
 from gateway.tracing import COLUMN, traceparent
 

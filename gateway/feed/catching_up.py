@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.feed.reading import ReadPage
     from gateway.feed.view import Framing, Message
     from gateway.feeds import EnvironmentId, FeedId
-    from gateway.store.redis_store import Page, Place
+    from gateway.store.pages import Page, Place
 
 _log = logging.getLogger("runcast.feed")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.feed.follower import Follower
     from gateway.feed.group import Group
     from gateway.feed.view import Framing, Message, Shown
-    from gateway.store.redis_store import Page, Place
+    from gateway.store.pages import Page, Place
 
 #: A run that has expired meanwhile is in a reading still: nobody is told of that.
 KEPT_SECONDS: Final = 5.0

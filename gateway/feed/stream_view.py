@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.codec import Chunk, Event
     from gateway.feeds import FeedId
     from gateway.runs import Status
-    from gateway.store.redis_store import StreamPage
+    from gateway.store.pages import StreamPage
 
 
 class OneStream:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.codec import Event, Row
     from gateway.feeds import FeedId
     from gateway.runs import Status
-    from gateway.store.redis_store import Page
+    from gateway.store.pages import Page
 
 MAX_LIMIT: Final = 1000
 

@@ -1,7 +1,7 @@
 """
 uvicorn's protocol class for HTTP with five additions: the handover extension (transports/sinks.py), the app's desk
-(transports/desk.py), limits of time and size for the request itself, what HTTP says of a request and httptools does not
-(heads.py), and no log line with a query in it.
+(transports/desk.py), limits of time (patience.py) and size for the request itself, what HTTP says of a request and
+httptools does not (heads.py), and no log line with a query in it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from gateway.server.handover import HandedOver, ResponseSocket, WebSocketSocket
 from gateway.server.handshakes import UPGRADE_REQUIRED, accepted, is_of_another_version, key_of
 from gateway.server.heads import BAD_REQUEST, origin_form, refusal, refused, without_upgrade
+from gateway.server.patience import PatientProtocol
+from gateway.server.unchunked import without_chunks
 from gateway.server.visits import DefaultHead, DeskVisit, HandshakeVisit
 from gateway.transports.desk import DESK
 from gateway.transports.sinks import HANDOVER
@@ -29,12 +31,8 @@ if TYPE_CHECKING:
 
     from gateway.server.websocket_protocol import WebSocketProtocol
     from gateway.transports.desk import FrontDesk
-    from gateway.transports.sinks import ASGIMessage, Peer, Send, SocketLimits
+    from gateway.transports.sinks import Peer, SocketLimits
 
-#: How long a connection may take to say what it wants.
-REQUEST_SECONDS: Final = 10.0
-#: A client that takes nothing of what waits to be sent to it is let go after so long.
-STUCK_SECONDS: Final = 60.0
 #: The longest request line with headers: a hundred feeds in a query, and a token, fit in.
 REQUEST_BYTES: Final = 128 * 1024
 #: The longest path with query that uvicorn's parser reads.
@@ -51,7 +49,7 @@ _NOTHING: Final = memoryview(b"")
 _default_head: Final = DefaultHead()
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(PatientProtocol):
     """One HTTP connection."""
 
     _desk: FrontDesk | None = None
@@ -61,11 +59,6 @@ class HttpProtocol(HttpToolsProtocol):
     _beginning: Callable[[], None] | None = None
     #: What the app answers now. With pipelining it is not the newest, which uvicorn knows.
     _running: RequestResponseCycle | None = None
-    _request_timer: asyncio.TimerHandle | None = None
-    #: Runs while something waits to be sent that should have been taken.
-    _stuck_timer: asyncio.TimerHandle | None = None
-    #: Bytes of the request line and headers that are being read; None when there are none.
-    _request_bytes: int | None = None
     #: What is being parsed.
     _segment = _NOTHING
     #: Whether the body of the newest request is not at its end.
@@ -135,48 +128,6 @@ class HttpProtocol(HttpToolsProtocol):
     def abort(self) -> None:
         """The server stops, and its time is up."""
         self.transport.abort()
-
-    def _expect_request(self) -> None:
-        # uvicorn waits for ever for the rest of a request; whoever sends it byte by byte holds a socket.
-        if self._request_timer is None:
-            self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
-
-    def _request_came(self) -> None:
-        self._request_bytes = None
-        if self._request_timer is not None:
-            self._request_timer.cancel()
-            self._request_timer = None
-
-    # Whoever does not take his answers: the app's task that writes them, and his place, must not be kept for ever.
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch_unsent()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._watch_no_more()
-
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self._watch_unsent()  # the transport closes only when all is sent
-
-    def _watch_unsent(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and self._stuck_timer is None:
-            self._stuck_timer = self.loop.call_later(STUCK_SECONDS, self._look_whether_stuck, unsent)
-
-    def _look_whether_stuck(self, unsent_before: int) -> None:
-        self._stuck_timer = None
-        if self.transport.get_write_buffer_size() < unsent_before:
-            self._watch_unsent()  # slow, but it takes something
-        else:
-            self.transport.abort()
-
-    def _watch_no_more(self) -> None:
-        if self._stuck_timer is not None:
-            self._stuck_timer.cancel()
-            self._stuck_timer = None
 
     # How a connection ends, whose requests that came before are answered all the same, and first.
 
@@ -249,7 +200,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not before:  # it is an upgrade otherwise
             self._prepare(self.cycle)
             if version == "1.0":
-                cast("Any", self.cycle).send = _without_chunks(self.cycle)
+                cast("Any", self.cycle).send = without_chunks(self.cycle)
             if getattr(self.server_state, "draining", False):
                 self.finish()
 
@@ -449,19 +400,3 @@ class HttpProtocol(HttpToolsProtocol):
         socket.begin()
         if self._last_words is not None:  # half-closed, or broken behind it: there is nobody to stream to
             self.transport.close()
-
-
-def _without_chunks(cycle: RequestResponseCycle) -> Send:
-    """
-    The way to send that uvicorn lacks for HTTP/1.0, which knows no chunks (RFC 9112, section 6.1): a body whose length
-    is not known ends with its connection.
-    """
-    send = cycle.send
-
-    async def send_without_chunks(message: ASGIMessage) -> None:
-        begins = message["type"] == "http.response.start" and message["status"] == 200
-        if begins and all(name != b"content-length" for name, _ in message["headers"]):
-            cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
-        await send(cast("Any", message))
-
-    return send_without_chunks

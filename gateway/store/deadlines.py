@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.changes import Change
 from gateway.codec import encode_json
 from gateway.errors import GatewayError
-from gateway.runs import Status
+from gateway.runs import RawStatus, Status
 from gateway.store.writing import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.feeds import EnvironmentId
-    from gateway.store.redis_store import Overdue
+    from gateway.feeds import EnvironmentId, RunId
     from gateway.store.writing import Applied
 
 log: Final = logging.getLogger("runcast.deadlines")
@@ -36,6 +36,15 @@ REASONS: Final = {
     Status.TIMED_OUT: "it took longer than its maxDuration",
     Status.EXPIRED: "nobody began it within its ttl",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run past its deadline, and the status that it has by that."""
+
+    run: RunId
+    status: RawStatus
+    attempt: int
 
 
 class OverdueFinder(Protocol):

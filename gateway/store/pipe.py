@@ -9,13 +9,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import Unavailable
 from gateway.metrics.round_trips import RoundTrips
+from gateway.store import clients
+from gateway.store.clients import make_client
 from gateway.store.joining import joined, spread
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _BATCH_BYTES: Final = 4 * 1024 * 1024
 #: What may wait at a time. Whoever comes when it is full is told to come back, which is better than not to be told.
 MOST_WAITING: Final = 4_096
 MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
-TIMEOUT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +44,7 @@ class Pipe:
     """
 
     def __init__(self, url: str) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=1,
-            # As in redis_store.py: whole calls are timed instead.
-            socket_timeout=None,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            client_name="runcast-gateway",
-            # A connection that lay idle may have been cut; what is sent again is known again (writing.py: once).
-            retry=Retry(NoBackoff(), 1),
-            timeout=TIMEOUT_SECONDS,
-        )
-        self._client = Redis.from_pool(pool)
+        self._client = make_client(url, connections=1)
         self._waiting: deque[_Call] = deque()
         self._waiting_bytes = 0
         self._sender: asyncio.Task[None] | None = None
@@ -118,7 +105,10 @@ class Pipe:
     async def _send_together(self, calls: list[_Call]) -> list[Any]:
         try:
             with self.round_trips.timing("write"):
-                async with asyncio.timeout(TIMEOUT_SECONDS), self._client.pipeline(transaction=False) as pipeline:
+                async with (
+                    asyncio.timeout(clients.TIMEOUT_SECONDS),
+                    self._client.pipeline(transaction=False) as pipeline,
+                ):
                     sent = joined(call.command for call in calls)
                     for command, _ in sent:
                         pipeline.execute_command(*command)

@@ -13,7 +13,7 @@ from gateway.api.parts import BATCH_ID
 from gateway.codec import decode_json, rfc3339
 from gateway.errors import NotFound, NotFoundYet, TooLarge
 from gateway.runs import FINAL, Status
-from gateway.store.redis_store import Listing
+from gateway.store.listing import Listing
 from gateway.triggerdev.access import read_row, require
 from gateway.triggerdev.dialect import TRIGGERDEV
 from gateway.triggerdev.results import RESULT, result_of

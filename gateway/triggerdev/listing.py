@@ -13,7 +13,7 @@ from gateway.api.forms import Flag, ListOf, Moment, Number, Text, wrong
 from gateway.api.parts import BATCH_ID, PUBLIC, TAG, TASK, Since
 from gateway.errors import NotAllowed
 from gateway.runs import METADATA, PUBLIC_STATUS
-from gateway.store.redis_store import Listing
+from gateway.store.listing import Listing
 from gateway.triggerdev.dialect import TRIGGERDEV
 from gateway.triggerdev.run_object import COMMON, common_fields
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.codec import Chunk, Event
     from gateway.feeds import FeedId
-    from gateway.store.redis_store import StreamPage
+    from gateway.store.pages import StreamPage
 
 #: What one event carries: who is cut off within it gets all of it again.
 _EVENT_RECORDS: Final = 100

@@ -20,7 +20,7 @@ from gateway.errors import BadFeed, GatewayError, NotAuthenticated, NotFound, To
 from gateway.feeds import EnvironmentId, FeedId
 from gateway.limits import Bucket
 from gateway.runs import METADATA
-from gateway.store.redis_store import Listing
+from gateway.store.listing import Listing
 from gateway.transports.admission import bearer
 from gateway.web.badge_svg import Badge, draw, shortened
 from gateway.web.headers import PLAIN, picture_policy

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.codec import Event
     from gateway.feeds import FeedId
-    from gateway.store.redis_store import Page
+    from gateway.store.pages import Page
     from gateway.web.cards import Card
 
 #: Between the facts of a message, which are JSON, and its HTML: neither has one in it.

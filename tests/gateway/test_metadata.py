@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.changes import Operation, Operator
@@ -173,7 +173,7 @@ _any = st.one_of(
 
 
 @given(before=_documents, operations=st.lists(_native, max_size=6))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_redis_and_python_agree(changing: Changing, before: dict[str, Any], operations: list[Operation]) -> None:
     """Operations that the script applies itself end in the document of the reference."""
     run = f"run_{next(_numbers)}"
@@ -184,7 +184,7 @@ def test_redis_and_python_agree(changing: Changing, before: dict[str, Any], oper
 
 
 @given(before=_documents, operations=st.lists(_native, max_size=6))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 def test_the_size_of_a_document_is_kept_right(
     changing: Changing, before: dict[str, Any], operations: list[Operation]
 ) -> None:
@@ -197,7 +197,7 @@ def test_the_size_of_a_document_is_kept_right(
 
 
 @given(before=_documents, operations=st.lists(_any, max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_merging_changes_nothing_but_the_number_of_operations(
     before: dict[str, Any], operations: list[Operation]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import pytest_asyncio
 
-from gateway.server import protocols
+from gateway.server import patience
 from gateway.transports.origins import Origins
 from gateway.triggerdev.shape import desk as shape_desk
 from gateway.triggerdev.shape import poll
@@ -37,7 +37,7 @@ RUN: Final = "run_1"
 async def shared_gateway(_servers: dict[str, RedisServer]) -> AsyncIterator[Gateway]:
     """A client that takes nothing goes soon."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocols, "STUCK_SECONDS", 0.3)
+        patch.setattr(patience, "STUCK_SECONDS", 0.3)
         options = {"origins": Origins.parse(ORIGINS), "connections_per_token": 500}
         async with running_gateway(_servers["valkey"], "test_desk", **options) as gateway:
             gateway.publish(RUN, tags=["mine"])

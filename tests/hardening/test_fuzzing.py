@@ -6,7 +6,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cursors import Cursor
@@ -93,14 +93,13 @@ def _understood(text: str) -> bool:
     return True
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_message_or_a_documented_error(text: str) -> None:
     """As it comes from a socket: valid UTF-8, and nothing more is known of it."""
     _understood(text)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(MESSAGES | VALUES)
 def test_any_json_is_a_message_or_a_documented_error(message: Any) -> None:
     """Right fields with wrong values, wrong fields with right values, and everything nested."""
@@ -108,7 +107,6 @@ def test_any_json_is_a_message_or_a_documented_error(message: Any) -> None:
     _understood(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace").decode())
 
 
-@settings(deadline=None)
 @given(st.integers(1, 1500), st.sampled_from(FIELDS), st.sampled_from([("[", "]"), ('{"a":', "}")]))
 def test_nothing_is_too_deep(depth: int, field: str, brackets: tuple[str, str]) -> None:
     """However deep what stands in a field is nested, it is an error and not the end of us."""
@@ -117,7 +115,6 @@ def test_nothing_is_too_deep(depth: int, field: str, brackets: tuple[str, str]) 
     assert not _understood(f'{{"type": "subscribe", "{field}": {left * depth}1{right * depth}}}')
 
 
-@settings(deadline=None)
 @given(TYPES, st.data())
 def test_right_messages_are_understood(kind: str, data: st.DataObject) -> None:
     """The fuzzing is no use if nothing that is right gets through."""
@@ -148,14 +145,13 @@ def _query_understood(pairs: list[tuple[str, str]], last_event_id: str | None) -
         check_wish(wish)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(st.lists(st.tuples(PARAMETERS, WORDS | ANY_TEXT), max_size=6), st.none() | WORDS | st.text())
 def test_any_query_is_wishes_or_a_documented_error(pairs: list[tuple[str, str]], last_event_id: str | None) -> None:
     """Any parameters, any number of times, with any values."""
     _query_understood(pairs, last_event_id)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])))
 def test_any_query_string_is_pairs_or_an_error_of_values(query: str) -> None:
     """Escapes are decoded strictly: bytes that are no text never become names."""
@@ -166,7 +162,6 @@ def test_any_query_string_is_pairs_or_an_error_of_values(query: str) -> None:
     _query_understood(pairs, None)
 
 
-@settings(deadline=None)
 @given(ANY_TEXT | st.from_regex(r"[0-9a-f]{0,18}-[0-9]{0,18}\n?", fullmatch=True))
 def test_any_text_is_a_cursor_that_prints_as_it_was_or_none(text: str) -> None:
     """What is read comes back as it was, but for zeros before the number."""
@@ -180,7 +175,6 @@ def test_any_text_is_a_cursor_that_prints_as_it_was_or_none(text: str) -> None:
     assert 0 <= cursor.sequence < 10**16
 
 
-@settings(deadline=None)
 @given(ANY_TEXT | st.builds("{}:{}".format, st.sampled_from(["run", "tag", "batch", "task", "all", "x"]), ANY_TEXT))
 def test_any_text_is_a_feed_that_prints_as_it_was_or_none(text: str) -> None:
     """A feed has one name; several tags have it in order."""
@@ -195,7 +189,6 @@ def test_any_text_is_a_feed_that_prints_as_it_was_or_none(text: str) -> None:
     assert not any(character in str(feed) for character in '\r\n\0"\\')
 
 
-@settings(deadline=None)
 @given(ANY_TEXT)
 def test_errors_can_be_sent_when_what_they_quote_can_t(text: str) -> None:
     """What is quoted is escaped, so that not even half a character spoils the answer."""

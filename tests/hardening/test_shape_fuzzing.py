@@ -30,7 +30,7 @@ def _documented(error: BadInput) -> None:
     assert 0 < len(str(error)) < 800
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(QUERIES)
 def test_any_parameters_are_understood_or_a_documented_error(query: dict[str, str]) -> None:
     """And what is understood is within what the store can be asked for."""
@@ -54,7 +54,7 @@ def _tags(query: dict[str, str]) -> None:
     assert len(tags_of(query).names) <= MAX_TAGS_PER_RUN
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_query_or_a_documented_error(raw: bytes) -> None:
     """As they come from the network."""
@@ -66,7 +66,7 @@ def test_any_bytes_are_a_query_or_a_documented_error(raw: bytes) -> None:
     assert all(isinstance(text, str) for pair in query.items() for text in pair)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ANY_TEXT | st.from_regex(r"\A[0-9a-f]{1,17}\.[0-9]{1,10}\.[0-9]{1,17}\.[\w-]{8}\.[\w-]{16}\.[\w-]{16}\Z"))
 def test_any_text_is_a_handle_or_it_is_not(text: str) -> None:
     """What one says is only what the store can be asked for."""

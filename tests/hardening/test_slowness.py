@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import pytest
 import pytest_asyncio
 
-from gateway.server import handover, protocols
+from gateway.server import handover, patience
 from tests.hardening.gateways import running_gateway
 from tests.hardening.peers import (
     CLOSE,
@@ -48,7 +48,7 @@ EVENTS = "/v1/events?run=run_1"
 async def shared_gateway(_servers: dict[str, RedisServer]) -> AsyncIterator[Gateway]:
     """A gateway with little patience."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocols, "REQUEST_SECONDS", 1.0)
+        patch.setattr(patience, "REQUEST_SECONDS", 1.0)
         patch.setattr(handover, "_CLOSE_SECONDS", 0.3)
         async with running_gateway(
             _servers["valkey"],

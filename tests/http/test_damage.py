@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hardening.peers import PING, eventually, frame, request, upgrade
@@ -63,9 +63,7 @@ def damaged(data: bytes, damages: list[tuple[int, int, bytes]]) -> bytes:
     return data
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=150)
 @given(whole=st.sampled_from(WHOLE), damages=DAMAGES, cut=st.integers(0, 1000))
 async def test_damaged_requests(
     entrance: Entrance, whole: bytes, damages: list[tuple[int, int, bytes]], cut: int

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.triggerdev.shape import poll
@@ -75,9 +75,7 @@ async def test_an_exchange_is_the_same_wherever_it_is_cut(entrance: Entrance, na
         assert await answered(entrance, asks[:place], asks[place:]) == whole, place
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(EXCHANGES)), cuts=CUTS)
 async def test_an_exchange_is_the_same_in_any_segments(entrance: Entrance, name: str, cuts: list[int]) -> None:
     """Many of them, of any size."""
@@ -86,9 +84,7 @@ async def test_an_exchange_is_the_same_in_any_segments(entrance: Entrance, name:
     assert await answered(entrance, *segments(asks, cuts)) == await answered(entrance, asks)
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=30)
 @given(cuts=CUTS)
 async def test_a_stream_is_the_same_in_any_segments(entrance: Entrance, cuts: list[int]) -> None:
     """Its beginning, that is: it does not end."""
@@ -101,9 +97,7 @@ async def test_a_stream_is_the_same_in_any_segments(entrance: Entrance, cuts: li
     await caller.close()
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=30)
 @given(cuts=CUTS)
 async def test_a_socket_is_the_same_in_any_segments(entrance: Entrance, cuts: list[int]) -> None:
     """The handshake, and what comes behind it without waiting for the answer."""
@@ -138,9 +132,7 @@ async def live(entrance: Entrance, monkeypatch: pytest.MonkeyPatch) -> bytes:
     return asks
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=30)
 @given(cuts=CUTS, count=st.integers(1, 3))
 async def test_a_held_poll_is_the_same_in_any_segments(
     entrance: Entrance, live: bytes, cuts: list[int], count: int

@@ -21,7 +21,7 @@ from gateway import Publisher
 from gateway.feeds import EnvironmentId, FeedId
 from gateway.integrations.celery import Integration, install
 from gateway.store.redis_keys import index_key, prefix
-from tests.gateway.store.test_deadlines import Watching
+from tests.gateway.store.watching import Watching
 from tests.journeys import celery_app as tasks
 from tests.journeys.celery_runs import Data
 from tests.journeys.model import LATE_SECONDS

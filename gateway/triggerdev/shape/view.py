@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.codec import Event, Row
     from gateway.feeds import FeedId
-    from gateway.store.redis_store import Page
+    from gateway.store.pages import Page
 
 _CHANGE: Final = "change"
 _PAGE: Final = "page"

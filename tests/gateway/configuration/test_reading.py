@@ -7,7 +7,6 @@ import pickle
 import re
 from typing import Any
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,7 +230,6 @@ def test_a_wrong_value_is_told_by_the_name_of_its_variable(place: Place, variabl
     assert len(str(refused.value)) < 250
 
 
-@hypothesis.settings(deadline=None)
 @given(st.sampled_from(sorted(WRONG)), st.text())
 def test_any_value_is_a_setting_or_a_problem(variable: str, text: str) -> None:
     """Nothing else comes out, whatever stands in the environment."""
@@ -244,7 +242,6 @@ def test_any_value_is_a_setting_or_a_problem(variable: str, text: str) -> None:
         configuration.settings()
 
 
-@hypothesis.settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*SETTINGS, "environments"]),

@@ -13,7 +13,7 @@ from gateway.cursors import History
 from gateway.errors import Unavailable
 from gateway.feed.hub import Hub
 from gateway.feeds import EnvironmentId, RunId
-from gateway.store.redis_store import Page, Place
+from gateway.store.pages import Page, Place
 from tests.doubles import PATIENCE_SECONDS, Watcher
 
 if TYPE_CHECKING:

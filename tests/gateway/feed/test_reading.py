@@ -12,7 +12,7 @@ from gateway.feed.follower import Follower
 from gateway.feed.reading import Reading
 from gateway.feed.view import View
 from gateway.feeds import ALL_RUNS, FeedId
-from gateway.store.redis_store import Place
+from gateway.store.pages import Place
 from tests.gateway.feed.memory import ENVIRONMENT, FINAL_RAW, MemoryGateway, MemoryStore
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gateway.feed.rounds import (
 )
 from gateway.feed.view import View
 from gateway.feeds import FeedId
-from tests.gateway.feed.test_group import Room, event, final, numbers
+from tests.gateway.feed.room import Room, event, final, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import NoScriptError
 
 from gateway.changes import Limits
 from gateway.codec import decode_json, public_status
 from gateway.cursors import Cursor
-from gateway.feed.hub import Hub
 from gateway.feed.stream_view import StreamView
 from gateway.feed.view import View
 from gateway.feeds import EnvironmentId, FeedId
@@ -30,15 +27,15 @@ from gateway.runs import FINAL
 from gateway.store.appending import Append, append_command, whole_append
 from gateway.store.redis_keys import stream_key, stream_state_key
 from tests.doubles import ViewerModel, Watcher
-from tests.gateway.feed.test_properties import HeldStore, Sluice, World, breaking, passing, scene, some, told, viewing
-from tests.gateway.store.changing import Changing
+from tests.gateway.feed.acting import HeldStore, World, act_out
+from tests.gateway.feed.schedules import breaking, passing, profile, scene, some, told, viewing
 
 if TYPE_CHECKING:
-    from gateway.store.redis_store import StreamPage
-    from tests.gateway.feed.test_properties import Step
+    from gateway.feed.hub import Hub
+    from gateway.store.pages import StreamPage
+    from tests.gateway.feed.schedules import Step
     from tests.redis_server import RedisServer
 
-EXAMPLES = int(os.environ.get("RUNCAST_EXAMPLES", "80"))
 RUN = "run_1"
 KEYS = ("llm", "log")
 #: Each attempt ends in another way, so that an end that is told twice is seen.
@@ -46,8 +43,6 @@ ENDS = ("COMPLETED_SUCCESSFULLY", "COMPLETED_WITH_ERRORS", "CRASHED", "CANCELED"
 #: Fewer than two of the chunks that are too large to be told.
 MOST_BYTES = 120_000
 LARGE = 70_000
-
-_numbers = itertools.count(1)
 
 
 class StreamStore(HeldStore):
@@ -202,46 +197,13 @@ def schedules(draw: st.DrawFn, *scenes: st.SearchStrategy[list[Step]]) -> list[S
 
 
 async def run_schedule(server: RedisServer, seen: list[list[FeedId]], schedule: list[Step]) -> None:
-    baseline = asyncio.all_tasks()
-    environment = EnvironmentId(f"env_streams_{next(_numbers)}")
-    store = StreamStore(server.url)
-    sluice = Sluice(environment)
-    hub = Hub(store, server.url, [], 0.06, lambda _: sluice)
-    running = asyncio.create_task(hub.run())
-    with server.client() as client, redis.Redis(port=server.port) as raw:
-        changing = Changing(client, environment, limits=Limits(stream_bytes=MOST_BYTES))
-        watchers: list[Watcher] = [
-            StreamWatcher(hub, environment, *(StreamView(f) if f.kind == "stream" else View(f) for f in some_feeds))
-            for some_feeds in seen
-        ]
-        world = StreamWorld(client, raw, changing, hub, store, sluice, watchers)
-        try:
-            for viewer in watchers[::2]:
-                viewer.connect()
-            for step in schedule:
-                await world.act(step)
-                for viewer in watchers:
-                    viewer.look()
-            await world.settle()
-            for viewer in watchers:
-                viewer.disconnect()
-            assert not hub._channels
-        finally:
-            for viewer in watchers:
-                viewer.disconnect()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await store.close()
-            client.delete(*world.keys(), "nothing")
-    assert asyncio.all_tasks() <= baseline
+    """Have *schedule* happen to viewers of whom each follows some feeds."""
 
+    def watchers(hub: Hub, environment: EnvironmentId) -> list[Watcher]:
+        views = [[StreamView(f) if f.kind == "stream" else View(f) for f in some_feeds] for some_feeds in seen]
+        return [StreamWatcher(hub, environment, *some_views) for some_views in views]
 
-def profile(share: float) -> settings:
-    return settings(
-        max_examples=max(1, int(EXAMPLES * share)),
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
+    await act_out(server, schedule, StreamStore(server.url), watchers, StreamWorld, Limits(stream_bytes=MOST_BYTES))
 
 
 @pytest.mark.timeout(0)

@@ -13,7 +13,7 @@ from gateway.feed.hub import Hub
 from gateway.feed.stream_view import StreamView
 from gateway.feeds import FeedId
 from gateway.store.redis_store import PAGE_BYTES
-from tests.gateway.feed.test_properties import HeldStore
+from tests.gateway.feed.acting import HeldStore
 from tests.gateway.feed.test_stream_properties import KEYS, RUN, StreamModel, StreamWatcher, run_schedule
 from tests.gateway.store.test_streams import Streaming
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.feeds import EnvironmentId
-    from gateway.store.redis_store import StreamPage
+    from gateway.store.pages import StreamPage
     from tests.doubles import Watcher
     from tests.redis_server import RedisServer
 

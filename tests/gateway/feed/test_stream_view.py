@@ -9,7 +9,7 @@ from gateway.codec import AppendEvent, Chunk, Event, Transition
 from gateway.feed.stream_view import StreamView
 from gateway.feeds import FeedId, RunId
 from gateway.runs import Status
-from gateway.store.redis_store import StreamPage
+from gateway.store.pages import StreamPage
 
 if TYPE_CHECKING:
     from gateway.feed.view import Message

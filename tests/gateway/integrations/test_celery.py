@@ -19,7 +19,7 @@ from gateway.integrations.celery import Integration, install
 from gateway.integrations.celery_execution import TaskCancelled, free_attempt
 from gateway.integrations.celery_message import Message, ran_out_of_time
 from gateway.store.redis_keys import run_key
-from tests.gateway.store.test_deadlines import Watching
+from tests.gateway.store.watching import Watching
 from tests.journeys import celery_app
 from tests.journeys.celery_runs import Data
 

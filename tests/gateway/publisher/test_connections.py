@@ -13,20 +13,14 @@ import pytest
 from gateway.publisher import AsyncPublisher, Publisher
 from gateway.publisher.mailing import CONNECTIONS
 from tests.journeys.proxy import Proxy
-from tests.redis_server import RedisServer, binaries, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from tests.redis_server import RedisServer
 
 PATIENCE_SECONDS = 10.0
 THREADS = 40
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with running_server(tmp_path, binaries()["valkey"]) as server:
-        yield server
 
 
 @pytest.fixture(params=["closed by the server", "killed"])

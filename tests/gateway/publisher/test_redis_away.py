@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
-
-import pytest
 
 from gateway.changes import Outcome
 from gateway.feeds import EnvironmentId
@@ -14,20 +11,10 @@ from gateway.publisher import AsyncPublisher, Publisher
 from gateway.publisher.mailing import TIMEOUT_SECONDS
 from tests.gateway.publisher.waiting import BlackHole, until
 from tests.gateway.store.changing import Changing
-from tests.redis_server import RedisServer, binaries, free_port, running_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from tests.redis_server import RedisServer, free_port
 
 #: A machine that is busy may take so much longer than it should.
 PATIENCE = 5.0
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with running_server(tmp_path, binaries()["valkey"]) as server:
-        yield server
 
 
 def test_a_status_said_while_redis_was_away_arrives_with_its_time(server: RedisServer) -> None:

@@ -234,7 +234,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(said=steps)
 def test_whatever_is_kept_and_sent_again(said: list[tuple[Any, ...]]) -> None:
     """Each stream is whole and in order at the end, whatever was sent with what, and nothing is counted as kept."""

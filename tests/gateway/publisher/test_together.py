@@ -14,19 +14,13 @@ from gateway.publisher import AsyncPublisher, Publisher
 from gateway.publisher.mailing import COMMANDS_AT_ONCE
 from tests.gateway.publisher.waiting import BlackHole, LosingProxy, until
 from tests.gateway.store.changing import Changing
-from tests.redis_server import RedisServer, binaries, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
+
+    from tests.redis_server import RedisServer
 
 MANY = 5 * COMMANDS_AT_ONCE + 7
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with running_server(tmp_path, binaries()["valkey"]) as server:
-        yield server
 
 
 @pytest.fixture

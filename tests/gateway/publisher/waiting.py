@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def until(happened: Callable[[], object], *, seconds: float = 10) -> None:
+def until(happened: Callable[[], object], *, seconds: float = 30) -> None:
     """Return as soon as *happened* says so."""
     deadline = time.monotonic() + seconds
     while not happened():

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.server import handover
@@ -80,7 +80,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     return [segment for segment in (*segments, data[place:]) if segment]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(PIECES, st.lists(st.integers(1, 40), max_size=10), st.sampled_from(["end", "goodbye", "close", "nothing"]))
 async def test_any_bytes_in_any_pieces_end_well(pieces: list[bytes], sizes: list[int], then: str) -> None:
     """No error but a documented close code; the peer hears text only, and of its end last and once."""
@@ -113,7 +113,7 @@ async def test_any_bytes_in_any_pieces_end_well(pieces: list[bytes], sizes: list
         assert setting.socket._timer is None or setting.socket._timer.cancelled()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(st.lists(st.text(max_size=60), max_size=8), st.lists(st.integers(1, 20), max_size=20), st.integers(1, 7))
 async def test_texts_arrive_as_they_were_said_however_they_are_cut(
     texts: list[str], sizes: list[int], fragment: int
@@ -134,7 +134,6 @@ async def test_texts_arrive_as_they_were_said_however_they_are_cut(
     assert not setting.transport.is_closing()
 
 
-@settings(deadline=None)
 @given(st.lists(RIGHT, max_size=6), ANY_FRAME, st.lists(RIGHT, max_size=3))
 async def test_after_a_frame_that_ends_the_socket_nothing_is_heard(
     before: list[bytes], last: bytes, after: list[bytes]
@@ -350,7 +349,6 @@ async def test_a_stopping_server_tells_the_peer() -> None:
     assert setting.connections == set()
 
 
-@settings(deadline=None)
 @given(st.integers(1000, 4999), st.text(max_size=300))
 async def test_any_goodbye_of_ours_ends_the_socket(code: int, reason: str) -> None:
     """Even one that can't be a close frame: then without one."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uvicorn.server import ServerState
 
-from gateway.server import protocols
+from gateway.server import patience
 from gateway.server.protocols import HttpProtocol
 from gateway.server.run import server_config
 from gateway.settings import Settings
@@ -256,7 +256,7 @@ HALVES = [b"G", b"\r\n", b"GET / HTTP/1.1\r\nX: y\r\n"]
 )
 async def test_a_request_has_its_time(segments: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a connection, and each that begins behind another."""
-    monkeypatch.setattr(protocols, "REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.01)
     connection = Connection()
     for segment in segments:
         await connection.receive(segment)
@@ -286,7 +286,7 @@ async def test_a_large_body_that_nobody_reads_is_no_large_request() -> None:
 async def test_a_stream_and_a_socket_are_not_bound_to_the_time_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even when half a request stands behind them."""
     stream, socket = Connection(), Connection()
-    monkeypatch.setattr(protocols, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.3)
     await stream.receive(request("/stream") + b"GET /ha")
     await socket.receive(upgrade())
     other = Connection()  # its time begins later, and so ends later

@@ -12,19 +12,9 @@ from gateway.feeds import MAX_ID_LENGTH, FeedId
 from gateway.store.appending import Append, AppendOutcome, append_command, read_append, whole_append
 from gateway.store.inputs import INPUT_PREFIX, MAX_INPUT_LENGTH, input_stream
 from gateway.store.redis_keys import change_channel
-from tests.gateway.store.changing import Changing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.feeds import EnvironmentId
-    from tests.redis_server import RedisServer
-
-
-@pytest.fixture
-def changing(each_redis_server: RedisServer, environment: EnvironmentId) -> Iterator[Changing]:
-    with each_redis_server.client() as client:
-        yield Changing(client, environment)
+    from tests.gateway.store.changing import Changing
 
 
 def test_an_input_has_a_name_of_its_own() -> None:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -21,22 +21,15 @@ from tests.doubles import PATIENCE_SECONDS
 from tests.gateway.store.changing import Changing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.codec import Event
     from gateway.store.writing import Command
-    from tests.redis_server import RedisServer
 
 _numbers = itertools.count(1)
 _RUNS = ("run_1", "run_2")
 #: A document of a few dozen bytes is too large here.
 _LIMITS = Limits(metadata_bytes=60)
-
-
-@pytest.fixture
-def changing(each_redis_server: RedisServer, environment: EnvironmentId) -> Iterator[Changing]:
-    with each_redis_server.client() as client:
-        yield Changing(client, environment)
 
 
 # The same, however they are sent
@@ -72,7 +65,7 @@ _other = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(ticks=st.lists(_tick, min_size=6, max_size=12), changes=st.lists(st.one_of(_tick, _other), max_size=8))
 def test_alone_together_and_in_full_are_the_same(
     changing: Changing, ticks: list[dict[str, Any]], changes: list[dict[str, Any]]

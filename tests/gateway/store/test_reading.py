@@ -1,75 +1,26 @@
-"""What place, read_page and canary promise, on every kind of server."""
+"""Reading the state of an environment: pages, feeds, and places to start from."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.changes import Operation, Operator
 from gateway.cursors import Cursor
-from gateway.errors import Unavailable
 from gateway.feeds import ALL_RUNS, EnvironmentId, FeedId
 from gateway.store.redis_keys import Retention, history_key, index_key, metadata_key, run_key
 from gateway.store.redis_store import PAGE_BYTES, PAGE_ROWS, RedisStore
-from tests.doubles import impostor
 from tests.gateway.store.changing import Changing
-from tests.redis_server import free_port
+from tests.gateway.store.reader import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from gateway.store.redis_store import Page
     from tests.redis_server import RedisServer
 
-COLUMNS = ("status", "number", "output")
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-def changing(each_redis_server: RedisServer, environment: EnvironmentId) -> Iterator[Changing]:
-    with each_redis_server.client() as client:
-        yield Changing(client, environment)
-
-
-@pytest.fixture
-async def store(each_redis_server: RedisServer) -> AsyncIterator[RedisStore]:
-    store = RedisStore(each_redis_server.url, Retention())
-    yield store
-    await store.close()
-
-
-class Reading:
-    """Reads one environment with the arguments that a test does not care about filled in."""
-
-    def __init__(self, store: RedisStore, environment: EnvironmentId) -> None:
-        self.store, self.environment = store, environment
-
-    async def epoch(self) -> str:
-        return (await self.store.place(self.environment, ALL_RUNS, limit=1, since=0)).history.epoch
-
-    async def page(self, feed: FeedId = ALL_RUNS, after: int = 0, **words: Any) -> Page:
-        epoch = words.pop("epoch", None) or await self.epoch()
-        standard = {"since": 0, "columns": COLUMNS, "metadata": True}
-        return await self.store.read_page(self.environment, feed, epoch, after=after, **{**standard, **words})
-
-    async def pages(self, feed: FeedId = ALL_RUNS, after: int = 0, **words: Any) -> list[Page]:
-        pages = [await self.page(feed, after, **words)]
-        while not pages[-1].complete:
-            pages.append(await self.page(feed, pages[-1].end, **words))
-        return pages
-
-    async def runs(self, feed: FeedId = ALL_RUNS, after: int = 0, **words: Any) -> list[str]:
-        return [row.run for page in await self.pages(feed, after, **words) for row in page.rows]
-
-
-@pytest.fixture
-def reading(store: RedisStore, environment: EnvironmentId) -> Reading:
-    return Reading(store, environment)
 
 
 # Pages
@@ -280,7 +231,7 @@ made = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     made=made,
     feed=st.sampled_from([ALL_RUNS, FeedId.tags("a"), FeedId.tags("a", "b")]),
@@ -330,147 +281,3 @@ def test_place_and_pages_are_the_newest_that_match(
         else:  # where nothing is sifted, ids of rows that expired count until somebody has looked at them
             assert runs == newest[len(newest) - len(runs) :]
             assert len(runs) >= len(newest) - len(dead)
-
-
-# One row
-
-
-async def test_a_row_is_read_in_whatever_epoch(reading: Reading, changing: Changing) -> None:
-    """Without its metadata; nothing when there is no such run."""
-    assert await reading.store.read_row(reading.environment, "run_1", ("status",)) is None
-    applied = changing.create(operations=[Operation(Operator.SET, "a", 1)])
-
-    row = await reading.store.read_row(reading.environment, "run_1", ("status", "output"))
-
-    assert row is not None
-    assert (row.run, row.sequence, row.columns) == ("run_1", applied.sequence, {"status": b'"PENDING"'})
-    assert row.metadata == {}
-
-
-# Together
-
-
-async def test_many_reads_at_once_share_a_connection(reading: Reading, changing: Changing) -> None:
-    """However many ask at the same time, none is refused, and Redis sees no more clients."""
-    changing.create()
-    rows = await asyncio.gather(
-        *(reading.store.read_row(reading.environment, "run_1", ("status",)) for _ in range(1000)),
-        *(reading.store.place(reading.environment, ALL_RUNS, limit=1, since=0) for _ in range(100)),
-    )
-
-    assert all(rows)
-    ours = [entry for entry in changing.client.client_list() if entry["name"] == "runcast-gateway"]
-    assert len(ours) <= 2
-
-
-async def test_who_does_not_wait_any_more_disturbs_nobody(reading: Reading, changing: Changing) -> None:
-    """Others whose reads went out together get their answers."""
-    changing.create()
-    reads = [asyncio.create_task(reading.page()) for _ in range(10)]
-    await asyncio.sleep(0)
-    for read in reads[::2]:
-        read.cancel()
-
-    answers = await asyncio.gather(*reads, return_exceptions=True)
-
-    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [True, False] * 5
-
-
-async def test_a_server_that_forgot_the_scripts_is_told_again(reading: Reading, changing: Changing) -> None:
-    """As after a restart: whoever reads next brings them along."""
-    changing.create()
-    await reading.page()
-    changing.client.script_flush()
-
-    assert await reading.runs() == ["run_1"]
-    changing.client.script_flush()
-    await reading.store.canary(reading.environment, "", "", sweep=1)
-
-
-async def test_without_a_server_all_is_unavailable(environment: EnvironmentId) -> None:
-    """Which says that coming back may help."""
-    store = RedisStore(f"redis://127.0.0.1:{free_port()}/0", Retention())
-    calls: list[Any] = [
-        store.place(environment, ALL_RUNS, limit=1, since=0),
-        store.read_row(environment, "run_1", ("status",)),
-        store.canary(environment, "", "", sweep=1),
-        store.ping(),
-    ]
-
-    for answer in await asyncio.gather(*calls, return_exceptions=True):
-        assert isinstance(answer, Unavailable)
-        assert answer.retry
-    await store.close()
-
-
-async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-async def test_a_server_that_does_not_answer_is_unavailable(
-    monkeypatch: pytest.MonkeyPatch, environment: EnvironmentId
-) -> None:
-    """Nobody waits longer than the time-out."""
-    monkeypatch.setattr("gateway.store.redis_store._TIMEOUT_SECONDS", 0.05)
-    async with impostor(say_nothing) as url:
-        store = RedisStore(url, Retention())
-        with pytest.raises(Unavailable):
-            await store.place(environment, ALL_RUNS, limit=1, since=0)
-        with pytest.raises(Unavailable):
-            await store.canary(environment, "", "", sweep=1)
-        await store.close()
-
-
-@pytest.mark.parametrize("began", [False, True])
-async def test_when_reading_ends_nobody_waits_for_ever(environment: EnvironmentId, began: bool) -> None:
-    """Those whose question was sent, and those whose was not."""
-    asked = asyncio.Event()
-
-    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        asked.set()
-        await reader.read()
-
-    async with impostor(listen) as url:
-        store = RedisStore(url, Retention())
-        waiting = [
-            asyncio.create_task(store.read_row(environment, f"run_{number}", ("status",))) for number in range(100)
-        ]
-        await (asked.wait() if began else asyncio.sleep(0))
-        await store.close()
-
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        assert {type(answer) for answer in answers} == {Unavailable}
-
-
-# The canary
-
-
-async def test_a_canary_brings_back_the_newest_number(reading: Reading, changing: Changing) -> None:
-    """Text, epoch and number, on the channel of whoever asked."""
-    applied = changing.create()
-    with changing.client.pubsub() as subscription:  # type: ignore[no-untyped-call]
-        subscription.subscribe("canaries")
-        subscription.get_message(timeout=5)
-
-        await reading.store.canary(reading.environment, "canaries", "the text", sweep=0)
-        heard = subscription.get_message(timeout=5)
-
-    assert heard is not None
-    assert heard["data"] == f"the text {applied.epoch} {applied.sequence}"
-
-
-async def test_a_canary_removes_what_is_due(each_redis_server: RedisServer, environment: EnvironmentId) -> None:
-    """So many runs at a time, with their places in the feeds; the others stay."""
-    store = RedisStore(each_redis_server.url, Retention())
-    with each_redis_server.client() as client:
-        changing = Changing(client, environment)
-        for number in range(5):
-            changing.create(f"run_{number}", tags=["a"])
-        client.zadd(f"runcast:{{{environment}}}:due", {f"run_{number}": 0 for number in range(3)})
-
-        await store.canary(environment, "", "", sweep=2)
-        assert client.zrange(index_key(environment, FeedId.tags("a")), 0, -1) == ["run_2", "run_3", "run_4"]
-        await store.canary(environment, "", "", sweep=2)
-        assert await Reading(store, environment).runs() == ["run_3", "run_4"]
-    await store.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import NoScriptError
 
@@ -15,12 +15,13 @@ from gateway.feeds import EnvironmentId, FeedId
 from gateway.runs import Status
 from gateway.store.appending import Append, Appended, AppendOutcome, append_command, read_append, whole_append
 from gateway.store.redis_keys import Retention, change_channel, history_key, stream_key, stream_state_key
-from gateway.store.redis_store import RedisStore, StreamPage
+from gateway.store.redis_store import RedisStore
 from tests.gateway.store.changing import Changing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from gateway.store.pages import StreamPage
     from tests.redis_server import RedisServer
 
 RUN, KEY = "run_1", "llm"
@@ -317,7 +318,7 @@ async def test_a_page_holds_so_many_bytes(streaming: Streaming) -> None:
     assert len(await streaming.texts()) == 20
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(data=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 8), st.integers(1, 5)), min_size=1, max_size=30))
 def test_whatever_is_sent_again_is_stored_once(
     redis_server: RedisServer, environment: EnvironmentId, data: list[tuple[str, int, int]]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auth import EnvironmentKeys, Grant, Keyring, SigningKey, mint
@@ -222,7 +222,6 @@ def test_no_credential_is_told_apart_from_a_bad_one(credential: str | None) -> N
         admission().admit(credential)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=[])) | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
 def test_any_text_is_a_credential_or_a_documented_error(text: str) -> None:
     """Half a character too; and no error repeats it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
@@ -34,7 +34,6 @@ def test_a_message_of_any_size_is_one_text_frame(size: int) -> None:
     assert (frame.rsv1, frame.rsv2, frame.rsv3) == (False, False, False)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_frames_need_nothing_between_or_around_them(bodies: list[bytes]) -> None:
     """What goes out together is the frames, one after the other."""
@@ -68,7 +67,6 @@ def test_of_several_feeds_only_heartbeats_carry_a_cursor() -> None:
     assert framing.frame("heartbeat", b"{}", "1-2") == b"id: 1-2\nevent: heartbeat\ndata: {}\n\n"
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=5000))
 def test_what_goes_out_together_is_one_chunk(data: bytes) -> None:
     """With its length in hexadecimal before it (RFC 9112, section 7.1)."""

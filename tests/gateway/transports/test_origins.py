@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadInput
@@ -133,7 +133,6 @@ def test_an_entry_that_is_no_origin_is_refused_by_name(entry: str) -> None:
     assert "https://*.example.com" in str(refused.value)
 
 
-@settings(deadline=None)
 @given(st.text())
 @example("https://*." + "a." * 500)
 def test_any_text_is_a_list_or_a_clear_error(text: str) -> None:
@@ -147,7 +146,6 @@ def test_any_text_is_a_list_or_a_clear_error(text: str) -> None:
     assert origins.any or not origins.allow("https://evil.invalid")
 
 
-@settings(deadline=None)
 @given(st.text(), st.sampled_from(["https://{}.example.org", "https://{}", "{}"]))
 def test_a_sub_domain_is_nothing_but_labels(text: str, shape: str) -> None:
     """Whatever stands where a sub-domain should: it is allowed only if letters, digits, hyphens and single dots."""

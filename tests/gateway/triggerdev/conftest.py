@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.transports.origins import Origins
+from gateway.triggerdev.shape import poll
 from tests.gateway.serving import ServedGateway
 from tests.gateway.store.changing import Changing
 from tests.gateway.triggerdev.asking import TheirAsking
@@ -37,3 +38,9 @@ def changing(redis_server: RedisServer, environment: EnvironmentId) -> Iterator[
 async def served(redis_server: RedisServer, environment: EnvironmentId) -> AsyncIterator[Feeds]:
     async with Feeds(redis_server, environment).serving() as served:
         yield served
+
+
+@pytest.fixture
+def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No poll is held for longer than a moment."""
+    monkeypatch.setattr(poll, "HOLD_SECONDS", 0.05)

@@ -10,7 +10,7 @@ import pytest
 from gateway.codec import AppendEvent, Chunk, Event, Transition
 from gateway.feeds import FeedId, RunId
 from gateway.runs import Status
-from gateway.store.redis_store import StreamPage
+from gateway.store.pages import StreamPage
 from gateway.triggerdev.stream_records import RECORDS, Anew, RecordsView, Spelling
 
 FEED = FeedId.stream("run_1", "tokens")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -110,3 +111,10 @@ def test_progress_is_known_when_it_is_said(progress: object, percent: float | No
 def test_a_hundred_is_said_when_it_is_reached() -> None:
     """Not a moment before."""
     assert (percent_text(99.99), percent_text(100.0)) == ("99%", "100%")
+
+
+def test_letters_that_join_are_not_torn_apart() -> None:
+    """How wide they are is a guess, and space between them would make another word of one. Stretched they stay one."""
+    label, message = re.findall(r"<text [^>]*>", draw(Badge("تصدير", "running", "#0969da")).decode())
+    assert 'lengthAdjust="spacingAndGlyphs"' in label
+    assert "lengthAdjust" not in message

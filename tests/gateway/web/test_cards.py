@@ -16,7 +16,7 @@ from gateway.web import cards
 from gateway.web.cards import Cards
 from gateway.web.fragment_view import FragmentView
 from tests.gateway.feed.memory import ENVIRONMENT
-from tests.gateway.feed.test_group import EPOCH, event
+from tests.gateway.feed.room import EPOCH, event
 
 WHOLE: dict[str, Any] = {"taskIdentifier": "export", "status": "PENDING", "attempt": 1}
 

@@ -148,6 +148,10 @@ async def test_a_sandboxed_frame_of_another_site_shows_the_run_to_its_end(
             wrong: list[str] = []
             page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
             page.on("pageerror", lambda error: wrong.append(str(error)))
+            # As servers, and what stands between, see them.
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
+            page.on("request", lambda request: asked.append(request.headers.get("referer", "")))
             around = Around(page)
             await page.goto(elsewhere)
             run = await asyncio.to_thread(gateway.publisher.create, "export", id="run_1")
@@ -173,3 +177,5 @@ async def test_a_sandboxed_frame_of_another_site_shows_the_run_to_its_end(
     assert all(height > 0 for height in heights)
     assert heights
     assert not any("eyJ" in json.dumps(said) for said in heard)
+    assert any("/embed/runs/run_1" in text for text in asked)
+    assert not any("eyJ" in text for text in asked)

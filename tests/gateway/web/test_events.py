@@ -209,3 +209,12 @@ async def test_json_can_be_asked_for_by_name(gateway: ServedGateway) -> None:
     """And is what it is without."""
     async with following(gateway, "run=run_1&format=json", gateway.secret) as events:
         assert (await events.until('"snapshot"', "snapshot")).startswith('{"type":"snapshot"')
+
+
+async def test_what_datastar_adds_to_its_requests_is_let_by(gateway: ServedGateway) -> None:
+    """It tells the server what the page knows; in other forms that is a mistake like any other unknown parameter."""
+    query = {"run": "run_1", "datastar": '{"open":true}', "token": gateway.token(["read:runs:run_1"])}
+    async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        for form, status in {"datastar": 200, "turbo": 400, "json": 400}.items():
+            async with client.stream("GET", "/v1/events", params={**query, "format": form}) as answer:
+                assert answer.status_code == status

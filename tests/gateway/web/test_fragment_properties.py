@@ -21,16 +21,9 @@ from gateway.web import cards
 from gateway.web.fragment_view import BETWEEN, FragmentView
 from gateway.web.fragments import COLUMNS
 from tests.doubles import RecordingSink, Watcher
-from tests.gateway.feed import test_properties as feed_properties
-from tests.gateway.feed.test_properties import (
-    World,
-    breaking_scenes,
-    profile,
-    run_schedule,
-    schedules,
-    viewers,
-    well_scenes,
-)
+from tests.gateway.feed.acting import World
+from tests.gateway.feed.run_schedules import breaking_scenes, run_schedule, schedules, viewers, well_scenes
+from tests.gateway.feed.schedules import profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,10 +153,8 @@ class TestWhateverHappens:
     ) -> None:
         """Also when there is room for fewer runs than there are: what is not known is read."""
         with (
-            mock.patch.object(feed_properties, "Watcher", PageWatcher),
-            mock.patch.object(feed_properties, "World", PageWorld),
             mock.patch.object(cards, "run_fragment", spelled),
             mock.patch.object(cards, "PROGRESS", _KEY),
             mock.patch.object(cards, "MOST_CARDS", most),
         ):
-            asyncio.run(run_schedule(redis_server, seen, schedule))
+            asyncio.run(run_schedule(redis_server, seen, schedule, watcher=PageWatcher, world=PageWorld))

@@ -35,12 +35,14 @@ from gateway.triggerdev import feeds
 from gateway.triggerdev.shape import documents, log, poll, reading, shape, shapes
 from gateway.triggerdev.shape.columns import row_values
 from gateway.triggerdev.shape.view import ShapeView
-from tests.gateway.feed import test_properties as plain
+from tests.gateway.feed.acting import PATIENCE_SECONDS, RUNS, HeldStore, Sluice, World
+from tests.gateway.feed.run_schedules import breaking_scenes, schedules, well_scenes
+from tests.gateway.feed.schedules import profile
 from tests.gateway.store.changing import Changing
 from tests.gateway.triggerdev.shape.serving import Feeds
 
 if TYPE_CHECKING:
-    from tests.gateway.feed.test_properties import Step
+    from tests.gateway.feed.schedules import Step
     from tests.gateway.triggerdev.shape.folding import FoldingClient
     from tests.redis_server import RedisServer
 
@@ -94,7 +96,7 @@ class Polling:
 
 
 @dataclass
-class ShapeWorld(plain.World):
+class ShapeWorld(World):
     """What a schedule acts on, with polling clients for viewers."""
 
     served: Feeds = field(kw_only=True)
@@ -140,7 +142,7 @@ class ShapeWorld(plain.World):
         for number, polling in enumerate(self.polling):
             await self.do_disconnect(number)
             try:
-                async with asyncio.timeout(plain.PATIENCE_SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while self.shape_difference(polling):
                         await polling.client.poll(live=True)
             except TimeoutError:
@@ -149,7 +151,7 @@ class ShapeWorld(plain.World):
 
     def _state(self, polling: Polling) -> str:
         """Where a client and the shapes stand, for whoever must find out why."""
-        client, at = polling.client, {run: self.changing.stored(run).get("_sequence") for run in plain.RUNS}
+        client, at = polling.client, {run: self.changing.stored(run).get("_sequence") for run in RUNS}
         logs = [(str(one.view.feed), one._log and (one._log.epoch, one._log._sequences)) for one in self._shapes]
         desk = "desk" if client.desk is not None else "app"
         return f"{desk} {client.offset} {client.handle} {client.statuses[-8:]}, limit {self.limit}, {at}, {logs}"
@@ -171,7 +173,7 @@ class ShapeWorld(plain.World):
             await fresh.poll()
         folded = _comparable(polling.client.rows, wanted)
         try:
-            async with asyncio.timeout(plain.PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while {run: folded.get(run) for run in fresh.rows} != (rows := _comparable(fresh.rows, wanted)):
                     await fresh.poll(live=True)
         except TimeoutError:
@@ -214,7 +216,7 @@ SKIPPED = {"skipColumns": "payload,output,outputType"}
 UNSEEN = {"skipColumns": METADATA}
 wanteds = st.sampled_from(
     [
-        *(Wanted(f"runs/{run}", (), FeedId.run(run)) for run in plain.RUNS[:2]),
+        *(Wanted(f"runs/{run}", (), FeedId.run(run)) for run in RUNS[:2]),
         Wanted("runs/run_1", (("skipColumns", "metadata,nothing"),), FeedId.run("run_1"), frozenset({METADATA})),
         Wanted("runs", (("tags", "a"),), FeedId.tags("a")),
         Wanted("runs", (("tags", "b,a"),), FeedId.tags("a", "b")),
@@ -250,9 +252,9 @@ def everything_small(limit: int) -> Any:
 async def run_schedule(server: RedisServer, seen: list[tuple[Wanted, int]], limit: int, schedule: list[Step]) -> None:
     baseline = asyncio.all_tasks()
     environment = EnvironmentId(f"env_shapes_{next(_numbers)}")
-    sluice = plain.Sluice(environment)
+    sluice = Sluice(environment)
     with server.client() as client, redis.Redis(port=server.port) as raw, everything_small(limit):
-        store = plain.HeldStore(server.url)
+        store = HeldStore(server.url)
         served = Feeds(server, environment, store=store, hearing=lambda _: sluice)
         polling = [
             Polling(
@@ -296,16 +298,16 @@ async def run_schedule(server: RedisServer, seen: list[tuple[Wanted, int]], limi
 class TestWhateverHappens:
     """Folding all answers gives the rows that Redis has, and those of a fresh snapshot; no row ever gets older."""
 
-    @plain.profile(0.2)
-    @given(seen=tables, limit=limits, schedule=plain.schedules(*plain.well_scenes))
+    @profile(0.2)
+    @given(seen=tables, limit=limits, schedule=schedules(*well_scenes))
     def test_while_all_is_well(
         self, redis_server: RedisServer, seen: list[tuple[Wanted, int]], limit: int, schedule: list[Step]
     ) -> None:
         """Changes, clients who come and go, reads and messages that are late."""
         asyncio.run(run_schedule(redis_server, seen, limit, schedule))
 
-    @plain.profile(0.3)
-    @given(seen=tables, limit=limits, schedule=plain.schedules(*plain.well_scenes, *plain.breaking_scenes))
+    @profile(0.3)
+    @given(seen=tables, limit=limits, schedule=schedules(*well_scenes, *breaking_scenes))
     def test_while_things_break(
         self, redis_server: RedisServer, seen: list[tuple[Wanted, int]], limit: int, schedule: list[Step]
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.codec import AppendEvent, Chunk, Event, Row, Transition
 from gateway.feeds import FeedId, RunId
-from gateway.store.redis_store import Page
+from gateway.store.pages import Page
 from gateway.triggerdev.shape.view import LOG, PAGE, ReadChange, ReadPage, ShapeView, read_log, read_page
 
 MOMENT = 1_769_853_600_123
