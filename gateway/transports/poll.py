@@ -63,7 +63,7 @@ class PollEndpoint:
             return
         try:
             wait = _wait_of(scope)
-            wishes, admitted = await wishes_of(self._services, scope, besides=_WAIT, counted=True)
+            wishes, admitted = await wishes_of(self._services, scope, besides=(_WAIT,), counted=True)
             if await EventsResponse(self._services, wishes, admitted).ended_before():
                 await respond(send, 204, b"", [])
                 return
@@ -170,7 +170,7 @@ class _Kept:
 
 
 class _PollConnection(Connection):
-    """A connection whose viewer looks again when a feed is up to date, which may come without a message."""
+    """A connection whose viewer looks again when it is up to date, or not any more, which comes without a message."""
 
     __slots__ = ("_kept",)
 
@@ -182,9 +182,17 @@ class _PollConnection(Connection):
         super().caught_up()
         self._kept.changed.set()
 
+    def tell_spelled(self, data: bytes) -> None:
+        super().tell_spelled(data)
+        self._kept.changed.set()  # a heartbeat is not told, but may say that the data is old, or is not any more
+
 
 class PollViewer(Viewer):
-    """One request that answers when all its feeds are up to date and something happened, or when its time is up."""
+    """
+    One request that answers when all its feeds are up to date and something happened, or when its time is up.
+
+    Or when the gateway loses sight of the data: a page that waits believes that it sees the truth.
+    """
 
     __slots__ = ("_allowed", "_kept", "_wishes")
     transport: ClassVar[str] = "poll"
@@ -227,7 +235,7 @@ class PollViewer(Viewer):
                 began = asyncio.get_running_loop().time()
                 await self._until(self._is_live)
                 limit.reschedule(began + seconds)  # up to date once, also when nothing is waited for
-                await self._until(lambda: bool(self._kept.lines) and self._is_live())
+                await self._until(lambda: self._is_stale() or (bool(self._kept.lines) and self._is_live()))
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not self._kept.over and not holds():
@@ -249,8 +257,12 @@ class PollViewer(Viewer):
         self._connection.flush()
         return [*self._connection.followers.values()]
 
+    def _is_stale(self) -> bool:
+        """Whether the gateway has lost sight of the data, or is not yet sure again."""
+        return self._connection is not None and self._connection.told_stale
+
     def _is_live(self) -> bool:
-        return all(follower.phase is Phase.LIVE for follower in self._followers())
+        return not self._is_stale() and all(follower.phase is Phase.LIVE for follower in self._followers())
 
     def _cursor(self) -> Cursor | None:
         """Up to where all its feeds have been told everything; while that is not so, where it came from."""

@@ -15,7 +15,7 @@ from gateway.transports.viewing import Viewer
 from tests.journeys.gateway_process import SECRET, token
 from tests.journeys.in_process import Inside, serving, until
 from tests.journeys.jobs import LIFE, Jobs
-from tests.journeys.model import LATE_SECONDS
+from tests.journeys.model import LATE_SECONDS, PATIENCE_SECONDS
 from tests.journeys.polling import PollViewer
 from tests.journeys.viewers import EventsViewer, WebSocketViewer, assert_lives
 from tests.redis_server import RedisServer, binaries, running_server
@@ -259,6 +259,22 @@ async def test_a_poll_without_redis_says_that_it_knows_nothing(
         own_redis.stop()
         told = (await ask(gateway, f"run=run_1&cursor={cursor}&wait=0")).json()
         assert told == {"state": "stale", "cursor": cursor, "messages": []}
+
+
+async def test_a_poll_that_is_held_is_told_when_the_truth_is_not_known_any_more(own_redis: RedisServer) -> None:
+    """At once, not when its time is up: who waits believes that nothing happened. The next one tells when it is."""
+    with Jobs(own_redis.url) as own:
+        own.create("run_1")
+    async with serving(own_redis.url) as gateway:
+        cursor = await cursor_of(gateway, "run=run_1")
+        async with held(gateway, f"run=run_1&cursor={cursor}&wait=30") as poll:
+            own_redis.stop()
+            told = (await asyncio.wait_for(poll, PATIENCE_SECONDS)).json()
+        assert told == {"state": "stale", "cursor": cursor, "messages": []}
+        own_redis.start()
+        while told["state"] == "stale":
+            told = (await ask(gateway, f"run=run_1&cursor={cursor}&wait=0")).json()
+        assert (told["state"], told["messages"]) == ("live", [])
 
 
 @pytest.mark.parametrize(
