@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.publisher import Publisher
-from gateway.publisher.outbox import INTERVAL_SECONDS
+from gateway.publisher import Publisher, mailing
+from gateway.publisher.outbox import INTERVAL_SECONDS, Outbox
 from tests.gateway.publisher.test_publisher import statuses
 from tests.gateway.publisher.waiting import until
 
 if TYPE_CHECKING:
+    import pytest
+
     from gateway.feeds import EnvironmentId
     from tests.gateway.store.changing import Changing
     from tests.redis_server import RedisServer
@@ -41,9 +44,13 @@ def test_the_last_progress_always_arrives(publisher: Publisher, stored: Changing
     assert statistics.sent + statistics.coalesced >= 1000
 
 
-def test_what_waits_goes_with_the_status_as_one_change(publisher: Publisher, stored: Changing) -> None:
+def test_what_waits_goes_with_the_status_as_one_change(
+    publisher: Publisher, stored: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailing, "Outbox", partial(Outbox, interval=60))  # its time is not up before the end
     run = publisher.create("t")
     run.progress(1, 2)
+    publisher.flush()
     with stored.listen() as listening:
         run.progress(2, 2)
         run.append("log", "done")
