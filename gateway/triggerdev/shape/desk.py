@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.errors import GatewayError
 from gateway.triggerdev.shape import poll
 from gateway.triggerdev.shape.answers import live_head, next_cursor
+from gateway.triggerdev.shape.held import give_place_back, take_place
 from gateway.triggerdev.shape.log import OutOfLog, body_of
 from gateway.triggerdev.shape.shape import Place
 
@@ -151,28 +152,22 @@ class ShapeDesk:
     # What is held.
 
     def _hold(self, held: _HeldVisit) -> None:
-        services, admitted, loop = self._services, held.found.admitted, asyncio.get_running_loop()
         self._held[held] = None
         self._shapes.enter(held.found.shape)
-        services.quotas.connect(admitted.environment, admitted.token)
-        services.expirations.add(held, None)
-        services.lifecycle.wait(held.send_away)
-        services.counters.viewers["shape"] += 1
+        take_place(self._services, held.found.admitted, held)
+        self._services.lifecycle.wait(held.send_away)
         held.visit.gone = held.left
-        held.timer = loop.call_later(poll.hold_seconds(), held.time_is_up)
+        held.timer = asyncio.get_running_loop().call_later(poll.hold_seconds(), held.time_is_up)
 
     def let_go(self, held: _HeldVisit) -> bool:
         """It is not held any more. Returns whether it was."""
         if held not in self._held:
             return False
         del self._held[held]
-        services, admitted = self._services, held.found.admitted
         if held.timer is not None:
             held.timer.cancel()
-        services.counters.viewers["shape"] -= 1
-        services.expirations.remove(held, None)
-        services.lifecycle.forget(held.send_away)
-        services.quotas.disconnect(admitted.environment, admitted.token)
+        give_place_back(self._services, held.found.admitted, held)
+        self._services.lifecycle.forget(held.send_away)
         held.found.shape.forget(held.wake)
         self._shapes.leave(held.found.shape)
         return True

@@ -14,7 +14,22 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
     from gateway.revocations import Revocation
     from gateway.transports.admission import Admitted
+    from gateway.transports.expirations import Expiring
     from gateway.transports.viewing import Services
+
+
+def take_place(services: Services, admitted: Admitted, poll: Expiring) -> None:
+    """*poll* is held: it has one of the places of its token, and those know it who end what a token opened."""
+    services.quotas.connect(admitted.environment, admitted.token)
+    services.expirations.add(poll, None)
+    services.counters.viewers["shape"] += 1
+
+
+def give_place_back(services: Services, admitted: Admitted, poll: Expiring) -> None:
+    """It is held no more. To be called once for each place that was taken."""
+    services.counters.viewers["shape"] -= 1
+    services.expirations.remove(poll, None)
+    services.quotas.disconnect(admitted.environment, admitted.token)
 
 
 class HeldPoll:
@@ -53,18 +68,13 @@ class HeldPoll:
         # Once more, now that whoever hears of a revocation will find it: nothing is awaited until then.
         services.admission.check_revoked(admitted)
         services.quotas.check_connection(admitted.environment, admitted.token)
-        services.quotas.connect(admitted.environment, admitted.token)
-        services.expirations.add(self, None)
-        services.counters.viewers["shape"] += 1
+        take_place(services, admitted, self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        services, admitted = self._services, self._admitted
-        services.counters.viewers["shape"] -= 1
-        services.expirations.remove(self, None)
-        services.quotas.disconnect(admitted.environment, admitted.token)
+        give_place_back(self._services, self._admitted, self)
 
     async def wait(self, until: float) -> bool:
         """Return when it was woken, or at *until* (loop time). Returns whether there is still time."""
