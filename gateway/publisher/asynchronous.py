@@ -25,7 +25,7 @@ from gateway.publisher.places import Place
 from gateway.publisher.publisher import CLOSE_SECONDS, EXIT_SECONDS, RELATIVES, relatives_of
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender
-from gateway.publisher.sending import Loss
+from gateway.publisher.sending import Loss, warn_when_late
 from gateway.publisher.streams import AsyncStream
 from gateway.publisher.wire import rehearse
 from gateway.store.inputs import input_stream
@@ -97,7 +97,7 @@ class AsyncPublisher:
     async def running(self, task: str, **options: Unpack[CreateOptions]) -> AsyncIterator[AsyncRun]:
         """As `Publisher.running`; inside, `current_async_run()` is this run."""
         run = await self.create(task, **options)
-        await run.start()
+        warn_when_late(run.id, await run.start())
         with run.attach():
             try:
                 yield run

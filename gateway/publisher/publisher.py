@@ -23,7 +23,7 @@ from gateway.publisher.places import Place
 from gateway.publisher.readers import Input
 from gateway.publisher.saying import MetadataSayings, Sayings
 from gateway.publisher.sender import Sender
-from gateway.publisher.sending import Loss
+from gateway.publisher.sending import Loss, warn_when_late
 from gateway.publisher.streams import Stream
 from gateway.publisher.wire import rehearse
 from gateway.store.inputs import input_stream
@@ -138,7 +138,7 @@ class Publisher:
         `current_run()` is this run. An output, or another end, can be said inside.
         """
         run = self.create(task, **options)
-        run.start()
+        warn_when_late(run.id, run.start())
         with run.attach():
             try:
                 yield run

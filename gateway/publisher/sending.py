@@ -27,7 +27,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from gateway.changes import Change
+from gateway.changes import Change, Outcome
 from gateway.codec import decode_json
 from gateway.metadata import computed, native
 from gateway.publisher.unsent import says_something
@@ -85,8 +85,16 @@ class Loss:
     detail: str
 
 
+def warn_when_late(run: str, started: Outcome) -> None:
+    """Tell the log why nobody will see what the job says: it began again under the id of a run that is over."""
+    if started is Outcome.STALE:
+        log.warning("run %s has ended, or has a later attempt: a run of its own needs another id, or none", run)
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
+    """What became of what a run had to say."""
+
     #: None when there was nothing but chunks.
     applied: Applied | None
     losses: tuple[Loss, ...] = ()

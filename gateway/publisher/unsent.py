@@ -58,6 +58,7 @@ class Unsent:
 
 
 def chunk_bytes(batches: list[Batch]) -> int:
+    """How much these hold in memory, about."""
     return sum(batch.bytes for batch in batches)
 
 

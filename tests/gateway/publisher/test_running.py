@@ -31,6 +31,17 @@ def test_running_fails_with_what_is_raised(publisher: Publisher, stored: Changin
     assert current_run() is None
 
 
+def test_who_begins_a_run_that_has_ended_is_told(publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, since the job itself goes on: nobody will see what it says."""
+    with publisher.running("t", id="r"):
+        pass
+    assert not caplog.messages
+    with publisher.running("t", id="r"):
+        pass
+    (said,) = caplog.messages
+    assert said.startswith("run r has ended")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_running_is_canceled_from_outside(publisher: Publisher, stored: Changing, error: type[BaseException]) -> None:
     with pytest.raises(error), publisher.running("t", id="r"):
