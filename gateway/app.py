@@ -108,17 +108,7 @@ def create_app(
         services.desk.add_for_sockets(SocketDesk(services))
 
     app = Starlette(
-        routes=[
-            *routes,
-            *_triggerdev(services),  # first, because polls come most often
-            *_api(services, monitor),
-            WebSocketRoute(SOCKET_PATH, WebSocketEndpoint(services)),
-            Route(EVENTS_PATH, EventsEndpoint(services, events_desk, web.FORMS)),
-            Route("/v1/poll", PollEndpoint(services)),
-            *_watching(services, monitor, beside=settings.metrics_port is None),
-            *web.routes(services),
-            WebSocketRoute("/{path:path}", _NoSocketHere()),
-        ],
+        routes=[*routes, *_routes(services, monitor, events_desk)],
         lifespan=_lifespan(services, monitor),
         middleware=_middleware(services, monitor),
         exception_handlers=_HANDLERS,
@@ -132,6 +122,20 @@ def create_app(
     cors.desk = services.desk if tracing() is None else None
     services.reload.tell(partial(_take, services, cors))
     return cors
+
+
+def _routes(services: Services, monitor: Monitor, events_desk: EventsDesk) -> list[BaseRoute]:
+    """All that is answered, in the order in which it is looked through."""
+    return [
+        *_triggerdev(services),  # first, because polls come most often
+        *_api(services, monitor),
+        WebSocketRoute(SOCKET_PATH, WebSocketEndpoint(services)),
+        Route(EVENTS_PATH, EventsEndpoint(services, events_desk, web.FORMS)),
+        Route("/v1/poll", PollEndpoint(services)),
+        *_watching(services, monitor, beside=services.settings.metrics_port is None),
+        *web.routes(services),
+        WebSocketRoute("/{path:path}", _NoSocketHere()),
+    ]
 
 
 def _quotas(settings: Settings, counters: Counters) -> Quotas:

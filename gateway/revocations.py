@@ -61,6 +61,7 @@ class Revocation:
 
 
 def key_of(by: By, name: str = "") -> str:
+    """What a revocation by *name* is known by: in Redis, and in the memory of every process."""
     return f"{by}:{name}"
 
 

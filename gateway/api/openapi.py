@@ -41,12 +41,14 @@ from gateway.errors import (
 from gateway.transports.refusals import PROBLEM_TYPE, http_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.api.calls import Parameter
     from gateway.api.endpoint import ApiRoute
     from gateway.api.forms import Form, Schema
     from gateway.transports.viewing import Services
+
+    _Handle = Callable[[Call], Awaitable[Answer]]
 
 _INTRODUCTION: Final = """\
 Runs, batches, streams and tokens of Runcast over plain HTTP. Every request needs `Authorization: Bearer …` with the \
@@ -274,38 +276,40 @@ def routes(services: Services, described: Sequence[ApiRoute]) -> list[ApiRoute]:
         headers = (("cache-control", "no-cache"), *PAGE_HEADERS)
         return Answer(200, written(call)[1], headers, "text/html; charset=utf-8")
 
-    own = mount(
-        services,
-        [
-            (
-                "/openapi.json",
-                Operation(
-                    id="readOpenApi",
-                    method="GET",
-                    summary="This document",
-                    tag="service",
-                    public=True,
-                    allow=access.anybody,
-                    handle=read_document,
-                    replies=(Reply(status=200, description="OpenAPI 3.1.", schema={"type": "object"}),),
-                ),
-            ),
-            (
-                "/docs",
-                Operation(
-                    id="readDocs",
-                    method="GET",
-                    summary="This document as a page",
-                    tag="service",
-                    public=True,
-                    allow=access.anybody,
-                    handle=read_page,
-                    replies=(Reply(status=200, description="HTML.", schema=Text().schema, media_type="text/html"),),
-                ),
-            ),
-        ],
-    )
+    own = mount(services, _operations(read_document, read_page))
     return own
+
+
+def _operations(read_document: _Handle, read_page: _Handle) -> list[tuple[str, Operation]]:
+    """What the document says of itself, and of the page."""
+    return [
+        (
+            "/openapi.json",
+            Operation(
+                id="readOpenApi",
+                method="GET",
+                summary="This document",
+                tag="service",
+                public=True,
+                allow=access.anybody,
+                handle=read_document,
+                replies=(Reply(status=200, description="OpenAPI 3.1.", schema={"type": "object"}),),
+            ),
+        ),
+        (
+            "/docs",
+            Operation(
+                id="readDocs",
+                method="GET",
+                summary="This document as a page",
+                tag="service",
+                public=True,
+                allow=access.anybody,
+                handle=read_page,
+                replies=(Reply(status=200, description="HTML.", schema=Text().schema, media_type="text/html"),),
+            ),
+        ),
+    ]
 
 
 #: The page runs no script, loads nothing, sends nothing, and stands in no frame.

@@ -9,6 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """One event: its type, and its data, which here is JSON."""
+
     kind: str
     data: dict[str, Any]
 

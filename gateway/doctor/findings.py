@@ -48,18 +48,22 @@ class Finding:
 
 
 def ok(check: str, says: str) -> Finding:
+    """It was looked at, and is good."""
     return Finding(check, Severity.OK, says)
 
 
 def note(check: str, says: str, why: str = "", *change: str) -> Finding:
+    """Worth knowing; nothing is wrong."""
     return Finding(check, Severity.NOTE, says, why, change)
 
 
 def warning(check: str, says: str, why: str, *change: str) -> Finding:
+    """It works, and will not in some case that comes."""
     return Finding(check, Severity.WARNING, says, why, change)
 
 
 def error(check: str, says: str, why: str, *change: str) -> Finding:
+    """Viewers or publishers suffer from it now."""
     return Finding(check, Severity.ERROR, says, why, change)
 
 

@@ -25,6 +25,7 @@ def check_place(environ: Mapping[str, str], of_file: Keyring | None = None) -> l
 
 
 def check_keys(environ: Mapping[str, str], of_file: Keyring | None = None) -> list[Finding]:
+    """Whether there are secret keys, and whether they can be guessed."""
     try:
         keyring = keys_of_place(environ, of_file)
     except NoSecretKey:
@@ -55,6 +56,7 @@ def keys_of_place(environ: Mapping[str, str], of_file: Keyring | None) -> Keyrin
 
 
 def check_origins(environ: Mapping[str, str]) -> list[Finding]:
+    """Which pages are let in."""
     try:
         origins = Origins.parse(environ.get("RUNCAST_ALLOWED_ORIGINS", ""))
     except BadInput as wrong:

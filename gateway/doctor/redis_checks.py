@@ -35,6 +35,7 @@ def check_facts(facts: RedisFacts) -> list[Finding]:
 
 
 def check_version(facts: RedisFacts) -> list[Finding]:
+    """Whether it knows the commands that the scripts need."""
     text = str(facts.info.get("redis_version", ""))
     if not text:
         return [note("redis.version", "its version is not told", "6.2 or newer is needed")]
@@ -53,6 +54,7 @@ def parse_version(text: str) -> tuple[int, int]:
 
 
 def check_role(facts: RedisFacts) -> list[Finding]:
+    """Whether it takes writes."""
     if facts.info.get("role") != "slave":
         return []
     primary = f"{facts.info.get('master_host', 'PRIMARY')}:{facts.info.get('master_port', 6379)}"
@@ -61,6 +63,7 @@ def check_role(facts: RedisFacts) -> list[Finding]:
 
 
 def check_eviction(facts: RedisFacts) -> list[Finding]:
+    """Whether it removes keys that are needed when its memory is full."""
     # INFO tells it too, and is allowed where CONFIG is not.
     policy = str(facts.info.get("maxmemory_policy") or facts.config.get("maxmemory-policy") or "")
     if not policy:
@@ -79,6 +82,7 @@ def check_eviction(facts: RedisFacts) -> list[Finding]:
 
 
 def check_memory(facts: RedisFacts) -> list[Finding]:
+    """Whether it is nearly full."""
     most, used = int(facts.info.get("maxmemory", 0)), int(facts.info.get("used_memory", 0))
     if not most or used < most * _FULL:
         return []
@@ -89,6 +93,7 @@ def check_memory(facts: RedisFacts) -> list[Finding]:
 
 
 def check_pubsub_buffer(facts: RedisFacts) -> list[Finding]:
+    """Whether a burst of changes fits into what it keeps for a subscription."""
     limits = parse_buffer_limits(facts.config.get("client-output-buffer-limit", ""))
     if "pubsub" not in limits:
         return []  # `check_managed` says that settings can't be read
@@ -117,6 +122,7 @@ def parse_buffer_limits(text: str) -> dict[str, tuple[int, int, int]]:
 
 
 def check_idle_timeout(facts: RedisFacts) -> list[Finding]:
+    """Whether it closes connections that are idle."""
     seconds = facts.config.get("timeout", "")
     if not seconds.isdigit() or seconds == "0":
         return []
@@ -125,6 +131,7 @@ def check_idle_timeout(facts: RedisFacts) -> list[Finding]:
 
 
 def check_clients(facts: RedisFacts) -> list[Finding]:
+    """Whether it has connections left."""
     now, most = int(facts.info.get("connected_clients", 0)), int(facts.info.get("maxclients", 0))
     if not most or now < most * _FULL:
         return []
@@ -135,6 +142,7 @@ def check_clients(facts: RedisFacts) -> list[Finding]:
 
 
 def check_persistence(facts: RedisFacts) -> list[Finding]:
+    """What is left of the runs after a restart."""
     info = facts.info
     if not info:
         return []
@@ -156,6 +164,7 @@ def check_persistence(facts: RedisFacts) -> list[Finding]:
 
 
 def check_cluster(facts: RedisFacts) -> list[Finding]:
+    """Whether it has all keys."""
     if not int(facts.info.get("cluster_enabled", 0)):
         return []
     why = (
@@ -166,6 +175,7 @@ def check_cluster(facts: RedisFacts) -> list[Finding]:
 
 
 def check_latency(facts: RedisFacts) -> list[Finding]:
+    """How long a round trip takes."""
     if len(facts.pings) < 2:
         return []
     median, slowest = statistics.median(facts.pings), sorted(facts.pings)[int(len(facts.pings) * 0.99)]
@@ -182,12 +192,14 @@ def _milliseconds(seconds: float) -> str:
 
 
 def check_clock(facts: RedisFacts) -> list[Finding]:
+    """Whether its clock and ours agree."""
     if facts.clock_ahead is None:
         return [note("redis.clock", "its clock can't be read", "it was not compared with ours")]
     return [compare_clocks("redis.clock", "Redis's clock", facts.clock_ahead, precision=0.0)]
 
 
 def check_encryption(facts: RedisFacts) -> list[Finding]:
+    """Whether others can read what goes by."""
     if facts.is_encrypted or _is_near(facts.host):
         return []
     why = "what jobs say, and the password, can be read by whoever is on the way"
@@ -203,6 +215,7 @@ def _is_near(host: str) -> bool:
 
 
 def check_managed(facts: RedisFacts) -> list[Finding]:
+    """What it does not tell, so that nothing is said of it."""
     found = []
     if facts.info_refused:
         why = "without INFO a restart that lost the last second can't be told from one that did not"

@@ -43,7 +43,13 @@ _BYTES_PER_TURN: Final = 4 * 1024 * 1024
 class RowReader(Protocol):
     """What catching up needs of the store."""
 
-    async def place(self, environment: EnvironmentId, feed: FeedId, *, limit: int, since: int) -> Place: ...
+    async def place(self, environment: EnvironmentId, feed: FeedId, *, limit: int, since: int) -> Place:
+        """
+        Where viewers of *feed* start, if they see runs created since *since* (ms since 1970), *limit* at most.
+
+        Raises:
+            Unavailable: When the state can't be read now.
+        """
 
     async def read_page(
         self,
@@ -55,7 +61,15 @@ class RowReader(Protocol):
         since: int,
         columns: Sequence[str],
         metadata: bool,
-    ) -> Page: ...
+    ) -> Page:
+        """
+        The next page of what changed in *feed* after the number *after*, the oldest first. Of another epoch, nothing.
+
+        A run that changes while pages are read leaves its place and comes again at the end, so none is missed.
+
+        Raises:
+            Unavailable: When the state can't be read now.
+        """
 
 
 class CatchingUp:

@@ -18,16 +18,24 @@ class Sink(Protocol):
     the sink calls its connection's `filled`, possibly from within `write`, and `drained` once it has been sent.
     """
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Take *data*, as the connection's framing spells it."""
 
 
 class Audience(Protocol):
     """What a connection asks of the hub."""
 
-    def fell_behind(self, connection: Connection) -> None: ...
-    def drained(self, connection: Connection) -> None: ...
-    def gathered(self, connection: Connection) -> None: ...
-    def caught_up(self, connection: Connection) -> None: ...
+    def fell_behind(self, connection: Connection) -> None:
+        """Its sink is full: tell it nothing until it `drained`."""
+
+    def drained(self, connection: Connection) -> None:
+        """It has room again, and lacks what happened meanwhile."""
+
+    def gathered(self, connection: Connection) -> None:
+        """It has something to write at the end of the loop turn: have it flushed then."""
+
+    def caught_up(self, connection: Connection) -> None:
+        """One of its feeds is live, of which it was told that it may be old."""
 
 
 class Connection:
@@ -50,10 +58,12 @@ class Connection:
         self._turn: list[bytes] | None = None
 
     def add(self, follower: Follower, view: Shown) -> None:
+        """It follows another feed; one at a time in one view."""
         self.followers[view.feed] = follower
         self._choose_writers()
 
     def remove(self, view: Shown) -> None:
+        """It follows that no more."""
         self.followers.pop(view.feed, None)
         self.flush()  # what was gathered goes before what may now be written directly
         self._choose_writers()

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 
 class Phase(Enum):
-    CATCHING_UP = auto()
-    LIVE = auto()
-    BEHIND = auto()
+    """Where a follower stands between coming and leaving."""
+
+    CATCHING_UP = auto()  # the state is read for it
+    LIVE = auto()  # it is told each change as it comes
+    BEHIND = auto()  # it is told nothing: its sink holds all that we keep for one viewer
     LEFT = auto()
 
 
 class Signal(Enum):
+    """What happens to a follower."""
+
     CAUGHT_UP = auto()
     FEED_BROKEN = auto()  # changes may have been missed, or can't be shown as they came
     SINK_FULL = auto()

@@ -81,10 +81,12 @@ class Group:
     # Followers come, fall behind, return, leave.
 
     def add(self, follower: Follower) -> None:
+        """It comes, and is told the state first."""
         self.size += 1
         self._wait(follower, Reason.JOINED if follower.replaces else Reason.RETURNED)
 
     def remove(self, follower: Follower) -> None:
+        """It goes. Going twice is harmless."""
         if follower.phase is not Phase.LEFT:
             self._forget(follower)
             follower.move(Signal.VIEWER_LEFT)
@@ -97,6 +99,7 @@ class Group:
         follower.move(Signal.SINK_FULL)
 
     def drained(self, follower: Follower) -> None:
+        """Its sink has room again: it catches up from its place."""
         if follower.phase is Phase.BEHIND:
             follower.move(Signal.SINK_DRAINED)
             self._wait(follower, Reason.FELL_BEHIND)
@@ -359,6 +362,7 @@ class Group:
 
 
 def highest_base(followers: Iterable[Follower]) -> int:
+    """The number where the latest of their snapshots began; 0 when none of them was cut off."""
     return max((follower.base or 0 for follower in followers), default=0)
 
 

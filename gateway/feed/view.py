@@ -49,24 +49,57 @@ class Shown(Protocol):
     """
 
     @property
-    def feed(self) -> FeedId: ...
+    def feed(self) -> FeedId:
+        """What is followed."""
+
     @property
-    def since(self) -> int: ...
+    def since(self) -> int:
+        """Only runs created at or after this moment are shown (ms since 1970); 0 for all."""
+
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """The most entries of a first snapshot."""
+
     @property
-    def columns(self) -> tuple[str, ...]: ...
+    def columns(self) -> tuple[str, ...]:
+        """What is read of each row."""
+
     @property
-    def shows_metadata(self) -> bool: ...
-    def hiding(self, hidden: frozenset[str]) -> Shown: ...
-    def admits(self, event: Any) -> bool: ...
-    def lacks(self, event: Any) -> bool: ...
-    def is_partial(self, event: Any) -> bool: ...
-    def messages(self, event: Any, cursor: str) -> list[Message]: ...
-    def entries(self, page: Any) -> list[Any]: ...
-    def show(self, entry: Any) -> Any: ...
-    def page(self, page: Any, shown: Sequence[Any], *, replaces: bool, truncated: bool) -> list[Message]: ...
-    def end_at(self, page: Any) -> Message | None: ...
+    def shows_metadata(self) -> bool:
+        """Whether metadata is read, too."""
+
+    def hiding(self, hidden: frozenset[str]) -> Shown:
+        """The same, without these columns."""
+
+    def admits(self, event: Any) -> bool:
+        """Whether the event belongs to this view, as far as its channel does not say."""
+
+    def lacks(self, event: Any) -> bool:
+        """Whether the event leaves out something that is shown here, so that it must be read."""
+
+    def is_partial(self, event: Any) -> bool:
+        """Whether only who has the entry already can be told the event."""
+
+    def messages(self, event: Any, cursor: str) -> list[Message]:
+        """What is told of the event, in order; who has heard it stands at *cursor*."""
+
+    def entries(self, page: Any) -> list[Any]:
+        """What of a page is told, each with its number."""
+
+    def show(self, entry: Any) -> Any:
+        """An entry as `page` takes it."""
+
+    def page(self, page: Any, shown: Sequence[Any], *, replaces: bool, truncated: bool) -> list[Message]:
+        """
+        What is told of a page to who lacks *shown* of it.
+
+        Args:
+            replaces: Whether it takes the place of all that was told before.
+            truncated: Whether older runs are left out by the view's limit.
+        """
+
+    def end_at(self, page: Any) -> Message | None:
+        """The message that the feed is over, if the page says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
+    """How a metric behaves over time (OpenMetrics 1.0, section 5)."""
+
     COUNTER = "counter"  # only goes up; of processes that ended, too
     GAUGE = "gauge"  # what is now; only of processes that live
     HISTOGRAM = "histogram"

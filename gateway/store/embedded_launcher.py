@@ -27,6 +27,13 @@ WATCHER = "watcher"
 
 
 def main(mode: str, owner_pid: str, leash: str, *command: str) -> None:
+    """
+    Become *command*, which then ends with its owner, however that ends.
+
+    Args:
+        mode: One of the two above.
+        leash: The number of a file descriptor that the owner holds the other end of.
+    """
     if mode == PARENT_DEATH_SIGNAL:
         os.close(int(leash))
         end_with_parent(int(owner_pid))

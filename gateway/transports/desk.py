@@ -114,12 +114,15 @@ class FrontDesk:
         self.lines_for: Callable[[str], Awaitable[bytes]] = _nothing
 
     def add(self, clerk: Clerk) -> None:
+        """*clerk* is shown requests that none of those before takes."""
         self._clerks.append(clerk)
 
     def add_for_sockets(self, clerk: SocketClerk) -> None:
+        """The same, for handshakes."""
         self._socket_clerks.append(clerk)
 
     def take(self, visit: Visit) -> bool:
+        """Whether somebody takes it; else the app answers. Never raises."""
         if self.private_port is not None and visit.port == self.private_port:
             return False
         for clerk in self._clerks:  # noqa: SIM110 - a generator for each request would be felt
@@ -128,6 +131,7 @@ class FrontDesk:
         return False
 
     def take_socket(self, visit: SocketVisit) -> bool:
+        """The same, for a handshake."""
         if self.private_port is not None and visit.port == self.private_port:
             return False
         return any(clerk.take(visit) for clerk in self._socket_clerks)

@@ -59,11 +59,15 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
+    """A viewer wants to follow one more feed."""
+
     wish: Wish
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
+    """It follows this one no more, by the name that the server gave it."""
+
     feed: str
 
 
