@@ -44,7 +44,7 @@ SAME_LENGTH: Final = 0.01
 _LOOK_SECONDS: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
     """What became of the viewers. Seconds count from the first connection."""
 
@@ -62,7 +62,7 @@ class Arrived:
     most_runs: int
     same_length: bool
     #: The share of its core that this process used.
-    cpu: float
+    generator_cpu: float
 
 
 class _Phase(Enum):
@@ -196,5 +196,5 @@ def _arrived(viewers: Sequence[_Viewer], began: float, cpu: float) -> Arrived:
         fewest_runs=min(runs, default=0),
         most_runs=max(runs, default=0),
         same_length=min(sizes) >= max(sizes) * (1 - SAME_LENGTH),
-        cpu=cpu,
+        generator_cpu=cpu,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from benchmarks.arrivals import EACH, LAST, Arrivals
+from benchmarks.arrivals import EACH, LAST, Arrivals, Arrived
 from benchmarks.goals import Goal
 from benchmarks.machine import CoreClock
 from benchmarks.processes import Remote
@@ -22,7 +22,6 @@ from gateway.publisher import Publisher
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.arrivals import Arrived
     from benchmarks.bench import Bench
     from benchmarks.targets import Target
     from benchmarks.work import Plan
@@ -37,22 +36,12 @@ GOAL_SECONDS: Final = 10.0
 GOAL_CALLS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Storm:
-    """What became of it. Seconds count from the first connection."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm(Arrived):
+    """What became of it."""
 
     viewers: int
     runs: int
-    told: int
-    refused: int
-    first_refusal: str
-    first_seconds: float
-    median_seconds: float
-    last_seconds: float
-    received_bytes: int
-    fewest_runs: int
-    most_runs: int
-    same_length: bool
     #: Calls of scripts that Redis saw; two or three a second are the gateway's own watch.
     redis_calls: int
     #: The server's memory before, and the most that it was.
@@ -60,7 +49,6 @@ class Storm:
     peak_bytes: int
     server_seconds: float
     server_cpu: float
-    generator_cpu: float
     generator_core: float | None
 
     def problems(self) -> list[str]:
@@ -137,9 +125,8 @@ def _measure(bench: Bench, target: Target, *, transport: Transport, viewers: int
         peak_bytes=peak,
         server_seconds=used,
         server_cpu=used / arrived.last_seconds if arrived.last_seconds else 0.0,
-        generator_cpu=arrived.cpu,
         generator_core=busy,
-        **_facts(arrived),
+        **dataclasses.asdict(arrived),
     )
 
 
@@ -158,9 +145,3 @@ def _script_calls(client: redis.Redis) -> int:
     return sum(
         entry["calls"] for name, entry in statistics.items() if name.startswith(("cmdstat_eval", "cmdstat_fcall"))
     )
-
-
-def _facts(arrived: Arrived) -> dict[str, Any]:
-    facts = dataclasses.asdict(arrived)
-    del facts["cpu"]
-    return facts
