@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SECRET = "tr_test_the_secret_of_the_journeys_0001"
 ENVIRONMENT = "default"
 KEYS = EnvironmentKeys.of(ENVIRONMENT, SECRET)
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 def token(*scopes: str, **options: Any) -> str:

@@ -5,33 +5,25 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final
 
-from tests.journeys.churn import events_request, websocket_request
-from tests.journeys.in_process import until
+from tests.journeys.gathering import Gathering, Guest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
-#: Handshakes at the same time.
-_AT_ONCE: Final = 100
 _TICK: Final = re.compile(rb'"tick":(\d+)')
 _CONNECTION: Final = re.compile(rb'"connection":"([^.]+)')
 
 
-class Listener(asyncio.Protocol):
+class Listener(Guest):
     """One viewer. `heard` is everything that it was told."""
 
     def __init__(self, kind: str, token: str) -> None:
-        self.kind, self.token = kind, token
+        super().__init__(kind)
+        self.token = token
         self.heard = bytearray()
-        self.ended_at: float | None = None
-        self.transport: asyncio.Transport | None = None
         self._came = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.heard += data
@@ -40,7 +32,7 @@ class Listener(asyncio.Protocol):
         self._came.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.ended_at = self.ended_at or time.monotonic()
+        super().connection_lost(exc)
         self._came.set()
 
     async def until(self, mark: bytes) -> None:
@@ -62,37 +54,14 @@ class Listener(asyncio.Protocol):
         return [int(number) for number in _TICK.findall(self.heard)]
 
 
-class Listeners:
-    """Viewers of *run*, half of them on WebSockets, each with one of *tokens*."""
+class Listeners(Gathering[Listener]):
+    """Viewers of *run*, each with one of *tokens*."""
 
     def __init__(self, port: int, run: str, tokens: Sequence[str]) -> None:
-        self._port, self._run = port, run
-        self.members = [Listener(("websocket", "events")[number % 2], token) for number, token in enumerate(tokens)]
+        super().__init__(port, run, [Listener(self.kind_of(number), token) for number, token in enumerate(tokens)])
 
-    async def __aenter__(self) -> Self:
-        waiting = iter(self.members)
+    def _token_of(self, member: Listener, number: int) -> str:
+        return member.token
 
-        async def come() -> None:
-            for member in waiting:
-                await self._come(member)
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.create_task(come())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for member in self.members:
-            if member.transport is not None:
-                member.transport.abort()
-        await until(lambda: all(member.ended_at for member in self.members if member.transport), "the end of all")
-
-    async def _come(self, member: Listener) -> None:
-        request = websocket_request if member.kind == "websocket" else events_request
-        await asyncio.get_running_loop().create_connection(lambda: member, "127.0.0.1", self._port)
-        assert member.transport is not None
-        member.transport.write(request(member.token, self._run))
-        async with asyncio.timeout(30):
-            await member.until(b'"complete":true')
+    async def _until_live(self, member: Listener) -> None:
+        await member.until(b'"complete":true')

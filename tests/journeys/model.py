@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Long enough for a slow machine; nothing that works waits for it.
 PATIENCE_SECONDS = 20.0
 #: What a loaded machine may add to any time that is promised.
-LATE_SECONDS = 5.0
+LATE_SECONDS = 10.0
 
 
 @dataclass

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GATEWAYS = 3
 #: Renewed three times in it: a machine may forget the worker for two thirds of that.
-LEASE = 1.5
+LEASE = 2.0
 #: What a gateway may take to notice.
 NOTICE_SECONDS = 2.0
 
@@ -140,8 +140,8 @@ async def test_a_killed_worker_is_noticed(server: RedisServer, stored: Changing)
 
 async def test_a_worker_that_was_stopped_goes_on(server: RedisServer, stored: Changing) -> None:
     """Its machine slept, or swapped: what was presumed is taken back, and how it ended is what it says."""
-    async with gateways(server, stored, watched=0.6):
-        with worker(server, lease=0.6) as process:
+    async with gateways(server, stored, watched=LEASE):
+        with worker(server, lease=LEASE) as process:
             process.send_signal(signal.SIGSTOP)
             await becomes(stored, "CRASHED")
             process.send_signal(signal.SIGCONT)
@@ -156,16 +156,15 @@ async def test_a_worker_that_was_stopped_goes_on(server: RedisServer, stored: Ch
 
 async def test_while_redis_is_away_nobody_dies(server: RedisServer, stored: Changing) -> None:
     """Nobody could renew. When it is back, whoever lives has the time of a lease to say so; who does not has ended."""
-    lease = 0.6
-    with Publisher(server.url, lease=lease) as publisher:
-        async with gateways(server, stored, watched=lease):
+    with Publisher(server.url, lease=LEASE) as publisher:
+        async with gateways(server, stored, watched=LEASE):
             alive = [publisher.create("t") for _ in range(50)]
             for run in alive:
                 run.start()
             stored.create("dead")
-            stored.apply("dead", status="EXECUTING", lease_seconds=2 * lease)
+            stored.apply("dead", status="EXECUTING", lease_seconds=2 * LEASE)
             await asyncio.to_thread(server.stop)
-            await asyncio.sleep(2 * lease)
+            await asyncio.sleep(1.5 * LEASE)
             await asyncio.to_thread(server.start)
             await becomes(stored, "CRASHED", "dead")
             for run in alive:
@@ -176,14 +175,13 @@ async def test_while_redis_is_away_nobody_dies(server: RedisServer, stored: Chan
 
 async def test_while_no_gateway_looks_nobody_dies(server: RedisServer, stored: Changing) -> None:
     """Those that come back don't know what was meanwhile; and whoever died then is found all the same."""
-    lease = 0.6
-    with Publisher(server.url, lease=lease) as publisher:
+    with Publisher(server.url, lease=LEASE) as publisher:
         alive = publisher.create("t")
         async with gateways(server, stored):
             alive.start()
             stored.create("dead")
-        stored.apply("dead", status="EXECUTING", lease_seconds=lease)
-        await asyncio.sleep(2 * lease)
+        stored.apply("dead", status="EXECUTING", lease_seconds=LEASE)
+        await asyncio.sleep(1.5 * LEASE)
         async with gateways(server, stored):
             await becomes(stored, "CRASHED", "dead")
             alive.complete()

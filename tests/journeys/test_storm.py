@@ -25,15 +25,15 @@ FEED: dict[str, Any] = {"tags": ["a"]}
 
 def count_reads(inside: Inside) -> Counter[str]:
     """How often each script is asked for from now on."""
-    store: Any = inside.services.store
-    counted, send = Counter[str](), store._send_together
+    questions: Any = inside.services.store._questions
+    counted, send = Counter[str](), questions._send_together
 
     async def counting(calls: list[Any]) -> list[Any]:
         counted.update(call.question[0] for call in calls)
         answers: list[Any] = await send(calls)
         return answers
 
-    store._send_together = counting
+    questions._send_together = counting
     return counted
 
 

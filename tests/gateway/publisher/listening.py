@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 #: Far less than the time after which somebody who waits looks by itself; far more than a message takes.
-AT_ONCE = 5.0
+AT_ONCE = 10.0
 
 
 class Waiting:

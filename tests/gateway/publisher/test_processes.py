@@ -138,7 +138,7 @@ def test_a_process_ends_soon_though_redis_never_answers() -> None:
             import atexit, sys, time
 
             def measure():
-                assert time.monotonic() - over < 4, "it took too long to end"
+                assert time.monotonic() - over < 15, "it took too long to end"
 
             atexit.register(measure)
             import logging

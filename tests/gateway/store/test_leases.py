@@ -43,7 +43,7 @@ def test_a_lease_that_is_renewed_does_not_end(watching: Watching) -> None:
     with watching.listen() as listening:
         began = time.monotonic()
         while time.monotonic() - began < 3 * LEASE:
-            applied = watching.apply(attempt=1, lease_seconds=1)
+            applied = watching.apply(attempt=1, lease_seconds=60)
             assert (applied.outcome, applied.sequence) == (Answer.UNCHANGED, before.sequence)
         assert watching.overdue() == {}
         assert watching.apply(status="CRASHED", overdue=True).outcome is Answer.UNCHANGED
@@ -174,7 +174,8 @@ def test_a_lease_keeps_a_silent_run(redis_server: RedisServer, environment: Envi
 def test_of_ended_runs_nothing_is_left(redis_server: RedisServer, environment: EnvironmentId) -> None:
     """Whether somebody said how they ended or nobody did, and with nobody to clean up."""
     with redis_server.client() as client:
-        kept = Retention(finished_seconds=0.1, unfinished_seconds=0.9)
+        # Longer than a slow machine takes to begin all of them.
+        kept = Retention(finished_seconds=0.1, unfinished_seconds=4)
         watching = Watching(client, environment, retention=kept)
         watching.watched_for_long()
         for number in range(40):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -133,12 +134,14 @@ async def test_too_many_requests_say_when_to_come_back(redis_server: RedisServer
     origins = Origins.parse(ORIGIN["origin"])
     options: dict[str, Any] = {"requests_per_second": 1, "origins": origins}
     async with ServedGateway(redis_server, environment, **options) as gateway, TheirAsking(gateway) as asking:
-        await asking.client.get("/api/v1/runs")
-        error = await asking.fails(429, "GET", "/api/v1/runs", headers=ORIGIN)
+        began = time.time() * 1000
+        # All at once: one after the other they may be slow enough.
+        answers = await asyncio.gather(*(asking.client.get("/api/v1/runs", headers=ORIGIN) for _ in range(10)))
+        ended = time.time() * 1000
 
-    headers = error["headers"]
+    headers = next(answer.headers for answer in answers if answer.status_code == 429)
     assert headers["x-should-retry"] == "true"
-    assert 0 < int(headers["x-ratelimit-reset"]) - time.time() * 1000 < 2000
+    assert began < int(headers["x-ratelimit-reset"]) < ended + 2000
     assert (headers["x-ratelimit-limit"], headers["x-ratelimit-remaining"]) == ("1", "0")
     assert headers["access-control-allow-origin"] == ORIGIN["origin"]
 

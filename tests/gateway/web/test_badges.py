@@ -185,6 +185,19 @@ async def test_a_token_is_in_no_log(
     assert not [line for line in ours if token in line]
 
 
+async def test_a_token_of_a_badge_can_be_taken_back(gateway: ServedGateway, browser: httpx2.AsyncClient) -> None:
+    """One that stands in a README lives long; when it is revoked the picture says no more than anybody may know."""
+    token = gateway.token(["read:runs:run_1"], subject="readme", expires="365d")
+    assert (await badge(browser, "/badge/runs/run_1.json", token=token))["message"] == "running 45%"
+
+    words = {"authorization": f"Bearer {gateway.secret}"}
+    assert (await browser.post("/v1/tokens/revoke", headers=words, json={"subject": "readme"})).status_code == 200
+    answer = await browser.get("/badge/runs/run_1.json", params={"token": token})
+
+    assert (answer.status_code, answer.json()["message"]) == (200, "unknown")
+    assert answer.headers["runcast-refusal"] == "token_revoked"
+
+
 async def test_what_is_no_badge_is_not_found(browser: httpx2.AsyncClient) -> None:
     """A mistake in an address is seen by whoever writes it."""
     for path in ("/badge/runs/run_1.png", "/badge/runs/run_1", "/badge/users/x.svg"):
