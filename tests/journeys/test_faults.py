@@ -10,6 +10,7 @@ import pytest
 
 from tests.journeys.gateway_process import GatewayProcess, running_gateway, token
 from tests.journeys.jobs import LIFE, Jobs
+from tests.journeys.model import LATE_SECONDS
 from tests.journeys.proxy import SUBSCRIPTION, Proxy
 from tests.journeys.viewers import EventsViewer, Viewer, WebSocketViewer, assert_lives, watching
 
@@ -224,7 +225,7 @@ async def test_a_deaf_subscription(distant_gateway: GatewayProcess, proxy: Proxy
     async with watching(distant_gateway, token(), ALL) as viewers:
         proxy.fall_silent(only_subscriptions=True)
         jobs.live("run_2")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 + LATE_SECONDS):
             await told_again_that_all_is_live(viewers)
         for viewer in viewers:
             await viewer.model.until_status("run_2", "COMPLETED")
@@ -240,7 +241,7 @@ async def test_a_silent_network(
     async with watching(distant_gateway, token(), ALL) as viewers:
         proxy.fall_silent()
         jobs.live("run_2")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 + LATE_SECONDS):
             for viewer in viewers:
                 await viewer.model.until_state("stale")
         await distant_gateway.until_ready(status=503)

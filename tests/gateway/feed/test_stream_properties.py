@@ -1,8 +1,8 @@
 """
 Whatever happens in whatever order, readers of streams get each chunk once and in order, and end with what Redis has.
 
-As test_properties.py, whose world this is: with appends, small and too large to be told, streams that lose their oldest
-chunks, and a run that ends and is opened again.
+As test_properties.py, in the same world (acting.py): with appends, small and too large to be told, streams that lose
+their oldest chunks, and a run that ends and is opened again.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.redis_server import RedisServer
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 THREADS = 40
 
 

@@ -46,6 +46,26 @@ class Held:
             self._wire._hand_over(line)
 
 
+def asked_together(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], dict[int, Any]]:
+    """Have many wait for one line, and hand it over: how large the groups were, and what each was answered."""
+    held, answers = Held(wire), dict[int, Any]()
+    line = held._lines[0]
+    real, groups = type(line).exchange, list[int]()
+
+    def exchange(self: Any, group: Any) -> None:
+        groups.append(len(group))
+        real(self, group)
+
+    monkeypatch.setattr(type(line), "exchange", exchange)
+    threads = [echoing(wire, number, answers) for number in range(THREADS)]
+    until(lambda: len(wire._queue) == THREADS)
+    wire._hand_over(line)
+    for thread in threads:
+        thread.join()
+    assert wire._free == [line]
+    return groups, answers
+
+
 def echoing(wire: Wire, number: int, answers: dict[int, Any]) -> threading.Thread:
     def ask() -> None:
         try:
@@ -67,42 +87,15 @@ def test_each_gets_its_own_answers(wire: Wire) -> None:
 
 def test_those_who_wait_go_together(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """One write for all of them, and each gets what it asked for."""
-    held, answers = Held(wire), dict[int, Any]()
-    line = held._lines[0]
-    real, groups = type(line).exchange, []
-
-    def exchange(self: Any, group: Any) -> None:
-        groups.append(len(group))
-        real(self, group)
-
-    monkeypatch.setattr(type(line), "exchange", exchange)
-    threads = [echoing(wire, number, answers) for number in range(THREADS)]
-    until(lambda: len(wire._queue) == THREADS)
-    wire._hand_over(line)
-    for thread in threads:
-        thread.join()
+    groups, answers = asked_together(wire, monkeypatch)
     assert groups == [THREADS]
     assert answers == {number: b"%d" % number for number in range(THREADS)}
-    assert wire._free == [line]
 
 
 def test_a_group_has_a_bound(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of commands and of bytes; the rest goes with the next."""
-    held, answers = Held(wire), dict[int, Any]()
-    line = held._lines[0]
-    real, groups = type(line).exchange, []
-
-    def exchange(self: Any, group: Any) -> None:
-        groups.append(len(group))
-        real(self, group)
-
-    monkeypatch.setattr(type(line), "exchange", exchange)
     monkeypatch.setattr("gateway.publisher.wire.COMMANDS_AT_ONCE", 6)
-    threads = [echoing(wire, number, answers) for number in range(THREADS)]
-    until(lambda: len(wire._queue) == THREADS)
-    wire._hand_over(line)
-    for thread in threads:
-        thread.join()
+    groups, answers = asked_together(wire, monkeypatch)
     assert groups == [6, 6, 6, 2]
     assert len(answers) == THREADS
 

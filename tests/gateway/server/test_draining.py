@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.transports.sinks import ViewerSink
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 
 
 class Staying:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.feed.hub import ControlListener
 
 ENV = EnvironmentId("env_1")
+KEYS = EnvironmentKeys.of(ENV, "tr_test_the_secret_of_the_first_one_0001")
 NOW = time.time()
 GONE = Revocation(By.SUBJECT, "gone", int((NOW + 1) * 1000), int(NOW * 1000), int((NOW + 900) * 1000))
 
@@ -119,6 +120,15 @@ async def watching(redis: Redis, viewers: Viewers | None = None) -> AsyncIterato
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def admitting(redis: Redis) -> AsyncIterator[Admission]:
+    """Lets in whoever KEYS let in, but for what was revoked, which it knows."""
+    async with watching(redis) as watch:
+        redis.join()
+        await watch.read_once(seconds=10)
+        yield Admission(Keyring([KEYS]), Origins(), cast("Any", None), watch)
 
 
 async def test_nobody_is_let_in_before_all_was_read() -> None:
@@ -300,13 +310,9 @@ async def test_a_new_token_is_issued_behind_what_was_revoked() -> None:
 
 async def test_a_one_time_token_is_used_once_whoever_asks() -> None:
     """By its digest; secret keys and other tokens are never used up."""
-    keys = EnvironmentKeys.of("env_1", "tr_test_the_secret_of_the_first_one_0001")
     redis = Redis()
-    async with watching(redis) as watch:
-        redis.join()
-        await watch.read_once(seconds=10)
-        admission = Admission(Keyring([keys]), Origins(), cast("Any", None), watch)
-        once, often = (admission.admit(mint("read:runs", keys, one_time=flag)) for flag in (True, False))
+    async with admitting(redis) as admission:
+        once, often = (admission.admit(mint("read:runs", KEYS, one_time=flag)) for flag in (True, False))
         redis.away = True
         with pytest.raises(Unavailable):
             await admission.use(once)
@@ -316,21 +322,17 @@ async def test_a_one_time_token_is_used_once_whoever_asks() -> None:
             await admission.use(once)
         for _ in range(2):
             await admission.use(often)
-            await admission.use(admission.admit(keys.current.secret))
+            await admission.use(admission.admit(KEYS.current.secret))
         assert len(redis.used) == 1
         with pytest.raises(Unavailable):
-            await Admission(Keyring([keys]), Origins(), cast("Any", None)).use(once)
+            await Admission(Keyring([KEYS]), Origins(), cast("Any", None)).use(once)
 
 
 async def test_a_cached_token_is_looked_at_again() -> None:
     """What was verified before does not outlive its revocation."""
-    keys = EnvironmentKeys.of("env_1", "tr_test_the_secret_of_the_first_one_0001")
     redis = Redis()
-    async with watching(redis) as watch:
-        redis.join()
-        await watch.read_once(seconds=10)
-        admission = Admission(Keyring([keys]), Origins(), cast("Any", None), watch)
-        token = mint("read:runs", keys, subject="gone", jti="x", now=NOW)
+    async with admitting(redis) as admission:
+        token = mint("read:runs", KEYS, subject="gone", jti="x", now=NOW)
         assert admission.admit(token) is admission.admit(token)
         redis.tell(word(GONE))
         with pytest.raises(TokenRevoked):

@@ -64,7 +64,7 @@ async def test_headers_come_at_once(api: Asking) -> None:
     """Also when the stream is not there yet; what comes while nothing is written is no chunk."""
     for version in ("v2", "v1"):
         reader = OfficialReader(api.gateway, READ, version=version)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             response = await reader.connect()
             assert response.status == 200
             assert response.headers["content-type"].startswith("text/event-stream")

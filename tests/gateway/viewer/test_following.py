@@ -294,6 +294,6 @@ async def test_leaving_the_loop_closes_the_connection(gateway: ServedGateway) ->
     async with aclosing(follow(gateway.url, gateway.secret, [RUN])) as events:
         await until(events, is_state(State.LIVE))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while gateway._groups():
             await asyncio.sleep(0.01)
