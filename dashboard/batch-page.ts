@@ -57,6 +57,7 @@ export class BatchPage implements Page {
         const query = writeFilters({ ...chosen, batch: "" });
         go(query ? `${batchPath(id)}?${query}` : batchPath(id), how);
       },
+      counted: () => this.#counts(),
       drawn: (runs) => this.#show(runs),
     });
     this.element = element(
@@ -109,9 +110,18 @@ export class BatchPage implements Page {
       return;
     }
     const statuses: Record<string, number> = {};
-    for (const { status } of view.runs.values()) statuses[status] = (statuses[status] ?? 0) + 1;
-    this.#showCounted({ runCount: view.runs.size, statuses, truncated: false }, null);
-    this.#showWorking([...view.runs.values()]);
+    const known = [...runs.table.runs()];
+    for (const { status } of known) statuses[status] = (statuses[status] ?? 0) + 1;
+    this.#showCounted({ runCount: known.length, statuses, truncated: false }, null);
+    this.#showWorking(known);
+  }
+
+  /** The numbers of the bar for each status, where the page does not have all runs. */
+  #counts(): { counts: ReadonlyMap<string, number>; of: string } | null {
+    if (this.#counted === null || this.#view.runs.view?.truncated !== true) return null;
+    const { counted, at } = this.#counted;
+    const of = counted.truncated ? `of the newest ${plural(counted.runCount, "run")}` : "of the whole batch";
+    return { counts: new Map(Object.entries(counted.statuses)), of: `${of}, counted at ${clockTime(at)}` };
   }
 
   #showCounted({ runCount, statuses, truncated }: Counted, at: Date | null): void {

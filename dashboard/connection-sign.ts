@@ -9,7 +9,7 @@ const WORDS: Record<ConnectionState["state"], string> = {
   connecting: "connecting…",
   live: "live",
   stale: "stale",
-  offline: "no connection",
+  offline: "offline",
   ended: "ended",
   denied: "not allowed",
 };
@@ -24,11 +24,16 @@ export class ConnectionSign {
     this.#word,
     this.#from,
   );
+  readonly #why = element("span");
+  readonly #again: HTMLButtonElement;
   /** Across the page when it is not the truth that it shows. */
-  readonly banner = element("p", { class: "banner", hidden: true });
+  readonly banner = element("section", { class: "banner", "aria-label": "how true this is", hidden: true }, this.#why);
   #connection: (() => ConnectionState | null) | null = null;
 
-  constructor() {
+  /** Args: again lets whoever is refused sign in as somebody else, and see the same page. */
+  constructor(again: () => void) {
+    this.#again = element("button", { type: "button", onclick: again }, "Sign in again");
+    this.banner.append(this.#again);
     setInterval(() => this.#show(), 500);
   }
 
@@ -54,7 +59,8 @@ export class ConnectionSign {
     // While it is live the time moves all the time, which is for nobody to read aloud, nor to look at.
     setText(this.#from, old ? from : "");
     this.banner.hidden = !old;
-    if (old) setText(this.banner, bannerWords(state, from, reason));
+    if (old) setText(this.#why, bannerWords(state, from, reason));
+    this.#again.hidden = state !== "denied";
   }
 }
 

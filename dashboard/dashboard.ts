@@ -10,31 +10,32 @@ import { insteadOf, ListPage } from "./list-page.ts";
 import type { Page } from "./page.ts";
 import { GATEWAY } from "./root.ts";
 import { RunPage } from "./run-page.ts";
-import { rememberedSession, type Session, signOut } from "./session.ts";
+import { isSignedIn, rememberedSession, type Session, signOut } from "./session.ts";
 import { Shortcuts } from "./shortcuts.ts";
 import { signInPage } from "./sign-in.ts";
 
 class Dashboard {
   readonly #session: Session;
   readonly #runcast: Runcast;
-  readonly #sign = new ConnectionSign();
+  readonly #sign = new ConnectionSign(() => this.#leave(location.href));
   readonly #main = element("main", { id: "main", tabindex: -1 });
   readonly #links: [Place["page"], HTMLAnchorElement][] = [
     ["list", element("a", { href: listPath({}) }, "Runs")],
     ["gateway", element("a", { href: gatewayPath }, "Gateway")],
   ];
-  readonly #shortcuts = new Shortcuts({
-    search: () => (this.#page?.search ? this.#page.search() : go(listPath({}))),
-    step: (by) => this.#page?.step?.(by),
-    home: () => readPlace(location).page !== "list" && go(this.#list),
-    gateway: () => go(gatewayPath),
-  });
+  readonly #shortcuts: Shortcuts;
   #page: Page | null = null;
   /** The list as it was filtered when it was left. */
   #list = listPath({});
 
-  constructor(session: Session, leave: () => void) {
+  constructor(session: Session) {
     this.#session = session;
+    this.#shortcuts = new Shortcuts({
+      search: () => (this.#page?.search ? this.#page.search() : go(listPath({}))),
+      step: (by) => this.#page?.step?.(by),
+      home: () => readPlace(location).page !== "list" && go(this.#list),
+      ...(session.permissions.isSecretKey && { gateway: () => go(gatewayPath) }),
+    });
     // A secret key is for this tab: nothing of it, nor of what it shows, is shared with others.
     this.#runcast = connect({ url: GATEWAY, token: session.credential, share: false });
     const [runs, gateway] = this.#links.map(([, link]) => link);
@@ -56,14 +57,36 @@ class Dashboard {
           { type: "button", class: "quiet-button help-button", onclick: () => this.#shortcuts.help() },
           "Keys",
         ),
-        element("button", { type: "button", class: "quiet-button", onclick: leave }, "Sign out"),
+        element(
+          "button",
+          { type: "button", class: "quiet-button", onclick: () => this.#leave(listPath({})) },
+          "Sign out",
+        ),
       ),
       this.#sign.banner,
       this.#main,
       this.#shortcuts.dialog,
     );
     onMove(() => this.#move());
+    // Going back may bring this page as it was left, to whoever signed in since, or to nobody.
+    addEventListener("pageshow", () => isSignedIn(session.credential) || this.#vanish());
     this.#move();
+  }
+
+  /** Sign out, and go on at *address*: here, as somebody else, or at the list. */
+  #leave(address: string): void {
+    signOut();
+    if (address !== location.href) history.pushState(null, "", address);
+    this.#vanish();
+  }
+
+  /** Load the address anew: nothing of what was seen stays, neither in memory nor for who goes back. */
+  #vanish(): void {
+    this.#page?.close();
+    this.#page = null;
+    this.#runcast.close();
+    document.body.replaceChildren();
+    location.reload();
   }
 
   #move(): void {
@@ -106,21 +129,15 @@ class Dashboard {
   }
 }
 
-function leave(): void {
-  signOut();
-  // Loaded anew: nothing of what was seen stays in memory.
-  location.assign(listPath({}));
-}
-
 function start(): void {
   const session = rememberedSession();
-  if (session !== null) new Dashboard(session, leave);
+  if (session !== null) new Dashboard(session);
   else {
     document.body.replaceChildren(
       element(
         "main",
         { class: "entrance" },
-        signInPage((entered) => new Dashboard(entered, leave)),
+        signInPage((entered) => new Dashboard(entered)),
       ),
     );
   }

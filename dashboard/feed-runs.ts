@@ -1,6 +1,7 @@
 /** The runs of one feed, as they come: what the feed tells, and older ones that were read for it. No DOM here. */
 
 import type { ConnectionState, Run, Runcast, RunSubscription, View } from "../client/src/index.ts";
+import { Forgotten } from "./forgotten.ts";
 import { type FeedChoice, type Filters, feedName, feedOf } from "./filters.ts";
 import { MOST_RUNS, OlderRuns, SKIPPED } from "./older-runs.ts";
 import { RunTable } from "./run-table.ts";
@@ -9,6 +10,15 @@ import { Throughput } from "./throughput.ts";
 export const SNAPSHOT = 1_000;
 /** So many runs the client keeps of a feed; over that it forgets some that ended. */
 const KEPT = 10_000;
+/** Of a status that is asked for, so many are read at once where more are there than the feed began with. */
+const ENOUGH = 100;
+
+export interface FeedRunsOptions {
+  runcast: Runcast;
+  credential: string;
+  filters: Filters;
+  isOffered?: (filters: Filters) => boolean;
+}
 
 export class FeedRuns {
   readonly table = new RunTable();
@@ -16,10 +26,14 @@ export class FeedRuns {
   readonly #runcast: Runcast;
   readonly #credential: string;
   readonly #changed: () => void;
+  readonly #isOffered: (filters: Filters) => boolean;
   #filters: Filters;
   #followed: RunSubscription | null = null;
   #older: OlderRuns;
+  #forgotten: Forgotten | null = null;
   #broken = false;
+  /** Whether older ones of the chosen statuses were asked for. */
+  #filled = false;
   /** Whether runs were forgotten that are still there. */
   #forgot = false;
   /** From when on every run that ended is known, in unix milliseconds. */
@@ -27,11 +41,12 @@ export class FeedRuns {
   /** Why older runs could not be read. */
   problem = "";
 
-  constructor(runcast: Runcast, credential: string, filters: Filters, changed: () => void) {
+  constructor({ runcast, credential, filters, isOffered }: FeedRunsOptions, changed: () => void) {
     this.#runcast = runcast;
     this.#credential = credential;
     this.#changed = changed;
     this.#filters = filters;
+    this.#isOffered = isOffered ?? (() => true);
     this.#older = new OlderRuns(credential, feedOf(filters), filters.statuses);
     this.#follow();
   }
@@ -82,7 +97,9 @@ export class FeedRuns {
       return;
     }
     this.table.filter(filters);
+    this.#countEndings();
     if (before.statuses.join() !== filters.statuses.join()) this.#forgetPlace();
+    this.#fill();
     this.#changed();
   }
 
@@ -104,6 +121,7 @@ export class FeedRuns {
     this.#followed?.close();
     this.#followed = null;
     this.#older.close();
+    this.#forgotten?.close();
   }
 
   #follow(): void {
@@ -114,12 +132,22 @@ export class FeedRuns {
     this.endingsKnownFrom = Number.POSITIVE_INFINITY;
     this.#broken = this.#forgot = false;
     this.#forgetPlace();
+    if (!this.#isOffered(this.#filters)) return this.#changed();
     const followed = subscribe(this.#runcast, feedOf(this.#filters));
     this.#followed = followed;
     followed.on("change", (view) => this.#take(view));
     followed.on("connection", (state) => this.#connection(state));
     for (const run of followed.view.runs.values()) this.#put(run);
     this.#learnEndings(followed.view);
+    this.#forgotten = new Forgotten(
+      this.#credential,
+      feedOf(this.#filters),
+      () => (followed.connection.state === "live" ? this.table.runs() : []),
+      (id) => {
+        this.table.remove(id);
+        this.#changed();
+      },
+    );
     this.#changed();
   }
 
@@ -134,12 +162,25 @@ export class FeedRuns {
       if (view.runs.size >= KEPT) this.#forgot = true;
     }
     this.#learnEndings(view);
+    this.#fill();
     this.#changed();
   }
 
   #put(run: Run): void {
     this.table.put(run);
-    this.throughput.put(run);
+    this.#judge(run);
+  }
+
+  #judge(run: Run): void {
+    if (this.table.passes(run.id)) this.throughput.put(run);
+    else this.throughput.remove(run.id);
+  }
+
+  /** Whoever asks for what failed means all that failed, not that of the runs which happen to be loaded. */
+  #fill(): void {
+    if (this.#filled || this.#filters.statuses.length === 0 || !this.hasOlder) return;
+    this.#filled = true;
+    if (this.table.listed.length < ENOUGH) void this.loadOlder(ENOUGH);
   }
 
   /** What the feed says is newer than any page that was read meanwhile. */
@@ -148,6 +189,17 @@ export class FeedRuns {
     const isNew = this.table.get(run.id) === undefined;
     if (isNew || !this.#older.closed) this.#put(run);
     return isNew;
+  }
+
+  /** Count anew those that pass other filters. Of what was forgotten nobody knows. */
+  #countEndings(): void {
+    this.throughput.clear();
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const run of this.table.runs()) {
+      this.#judge(run);
+      if (run.finishedAt) oldest = Math.min(oldest, Date.parse(run.updatedAt));
+    }
+    if (this.#forgot) this.endingsKnownFrom = Math.max(this.endingsKnownFrom, oldest);
   }
 
   /** A snapshot that is cut off has the runs that changed last, so of what ended before them not all is known. */
@@ -178,6 +230,7 @@ export class FeedRuns {
 
   #forgetPlace(): void {
     this.#older.close();
+    this.#filled = false;
     this.#older = new OlderRuns(this.#credential, feedOf(this.#filters), this.#filters.statuses);
   }
 }

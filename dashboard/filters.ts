@@ -56,6 +56,16 @@ export function feedOf({ tags, task, batch }: Filters): FeedChoice {
   return task ? { task } : {};
 }
 
+/** The query of `GET /v1/runs` for the runs of a feed. */
+export function listQuery({ tags, batch, task }: FeedChoice, more: Record<string, string | number>): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const tag of tags ?? []) query.append("tag", tag);
+  if (batch !== undefined) query.set("batch", batch);
+  if (task !== undefined) query.set("task", task);
+  for (const [name, value] of Object.entries(more)) query.set(name, String(value));
+  return query;
+}
+
 /** In words and as a key: `tag export, customer:7`. */
 export function feedName({ tags, task, batch }: FeedChoice): string {
   if (batch !== undefined) return `batch ${batch}`;

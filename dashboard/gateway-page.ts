@@ -58,7 +58,7 @@ export class GatewayPage implements Page {
   readonly #credential: string;
   readonly #problem = element("p", { class: "problem", hidden: true });
   readonly #viewers = new FactCard("Viewers", "Who is connected, by transport");
-  readonly #delivery = new FactCard("Delivery", "From Redis to the viewers' sockets");
+  readonly #delivery = new FactCard("Delivery", "From Redis to the viewers' sockets, since the start");
   readonly #redis = new FactCard("Redis", "The gateway's only store");
   readonly #process = new FactCard("Process", "The sum over all workers");
   readonly #cards = element(
@@ -110,10 +110,10 @@ export class GatewayPage implements Page {
       if (this.#abort.signal.aborted) return;
       this.#refused = error instanceof ApiError ? error : new ApiError(0, "", String(error));
     }
-    // The banner says what is wrong; words here are for whoever sees nothing at all.
-    this.#problem.hidden = this.#refused === null || this.#askedAt !== null;
+    const final = this.connection().state === "denied";
+    // The banner says what is refused; words here are for whoever sees nothing at all.
+    this.#problem.hidden = this.#refused === null || this.#askedAt !== null || final;
     setText(this.#problem, this.#refused?.message ?? "");
-    const final = this.#refused?.status === 401 || this.#refused?.status === 403;
     if (!final) this.#timer = setTimeout(() => void this.#ask(), ASK_MILLISECONDS);
   }
 

@@ -11,6 +11,8 @@ const STEP = 100;
 /** Levels that are open at first; and what has more children than this is not. */
 const OPEN_LEVELS = 2;
 const OPEN_CHILDREN = 25;
+/** A text longer than this gets a place of its own to be scrolled in. */
+const LONG_TEXT = 1_500;
 /** How long a mark stays, in milliseconds. */
 const MARKED = 2_500;
 
@@ -62,9 +64,13 @@ class Branch {
       this.#close();
       this.element.replaceChildren(...this.#label(), this.#text);
     }
-    const text = typeof value === "string" ? value : String(value);
-    setText(this.#text, text === "" ? '""' : text);
+    const text = leafText(value);
+    setText(this.#text, text);
     setAttribute(this.#text, "data-type", value === null ? "null" : typeof value);
+    // What scrolls must be within reach of the keyboard.
+    const long = text.length > LONG_TEXT;
+    for (const [name, said] of Object.entries({ "data-long": true, tabindex: 0, role: "group", "aria-label": "text" }))
+      setAttribute(this.#text, name, long && said);
     if (mark) this.#markChanged();
   }
 
@@ -147,6 +153,13 @@ class Branch {
     requestAnimationFrame(() => (this.element.dataset["changed"] = ""));
     this.#mark = setTimeout(() => delete this.element.dataset["changed"], MARKED);
   }
+}
+
+/** Texts have their quotes from the stylesheet: what is selected and copied is the text. */
+function leafText(value: unknown): string {
+  const text = String(value);
+  // Read as a number by JavaScript it may have lost its last digits, which could be those of an id.
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(text) ? `≈ ${text}` : text;
 }
 
 function isContainer(value: unknown): value is object {

@@ -26,6 +26,7 @@ export class ListPage implements Page {
       runcast,
       credential,
       filters,
+      isOffered: (chosen) => isOffered(chosen, permissions),
       choose: (chosen, how) => go(listPath(chosen), how),
     });
     this.element = element(
@@ -72,12 +73,17 @@ export class ListPage implements Page {
  * to its run. Null where the address is good as it is.
  */
 export function insteadOf(filters: Filters, permissions: Permissions): string | null {
-  if (permissions.everything || feedName(feedOf(filters)) !== feedName({})) return null;
+  if (isOffered(filters, permissions)) return null;
   const [feed] = offeredFeeds(permissions);
   if (feed !== undefined)
     return listPath({ ...filters, tags: feed.tags ?? [], task: feed.task ?? "", batch: feed.batch ?? "" });
   const [run] = permissions.runs;
   return run === undefined ? null : runPath(run);
+}
+
+/** Whether it makes sense to ask for this list: the gateway judges the others, but all runs are not for every token. */
+function isOffered(filters: Filters, permissions: Permissions): boolean {
+  return permissions.everything || feedName(feedOf(filters)) !== feedName({});
 }
 
 /** What a token opens, in words and links. */

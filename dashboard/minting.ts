@@ -71,10 +71,12 @@ function shown(run: string, { token, expiresAt }: Minted): HTMLElement[] {
 
 /** What shows this run in a terminal (docs/command-line.md). */
 export function watchCommand(run: string): string {
-  return `runcast watch ${shellWord(run)} --url ${shellWord(GATEWAY)}`;
+  const from = `--url ${shellWord(GATEWAY)}`;
+  // What begins as an option does is none after two dashes.
+  return run.startsWith("-") ? `runcast watch ${from} -- ${shellWord(run)}` : `runcast watch ${shellWord(run)} ${from}`;
 }
 
 /** What shows a batch in a terminal. */
 export function watchBatchCommand(batch: string): string {
-  return `runcast watch --batch ${shellWord(batch)} --url ${shellWord(GATEWAY)}`;
+  return `runcast watch --batch=${shellWord(batch)} --url ${shellWord(GATEWAY)}`;
 }

@@ -7,15 +7,16 @@
 
 import type { Run } from "../client/src/index.ts";
 import { request } from "./api.ts";
-import { type FeedChoice } from "./filters.ts";
+import { type FeedChoice, listQuery } from "./filters.ts";
 
 /** What a list does not show. Payloads and outputs may be megabytes each. */
 export const SKIPPED = ["payload", "output", "context"];
 /** Who looks for older ones than so many had better narrow the filter. */
 export const MOST_RUNS = 20_000;
 const PAGE = 100;
-/** So many runs more at each click. */
+/** So many runs more at each click, if that is not more work for the gateway than so many requests. */
 const STEP = 1_000;
+const MOST_REQUESTS = 100;
 
 interface Page {
   runs: Run[];
@@ -49,7 +50,7 @@ export class OlderRuns {
   }
 
   /**
-   * Read on until *put* has found so many runs new, or there are no more.
+   * Read on until *put* has found so many runs new, or there are no more, or it was enough for once.
    *
    * Args: put takes a run, and returns whether it was not known before.
    */
@@ -57,8 +58,11 @@ export class OlderRuns {
     if (this.loading || this.exhausted) return;
     this.loading = true;
     try {
-      for (let found = 0; found < most && this.#after !== null && this.#read < MOST_RUNS;) {
-        const page: Page = await request(this.#credential, this.#address(this.#after), { signal: this.#abort.signal });
+      let found = 0;
+      for (let asked = 0; asked < MOST_REQUESTS && found < most && !this.exhausted && this.#read < MOST_RUNS; asked++) {
+        const page: Page = await request(this.#credential, this.#address(this.#after ?? ""), {
+          signal: this.#abort.signal,
+        });
         for (const run of page.runs) if (put(run)) found += 1;
         this.#read += page.runs.length;
         this.#after = page.next;
@@ -77,10 +81,7 @@ export class OlderRuns {
   }
 
   #address(after: string): string {
-    const query = new URLSearchParams({ limit: String(PAGE), skipColumns: SKIPPED.join(",") });
-    for (const tag of this.#feed.tags ?? []) query.append("tag", tag);
-    if (this.#feed.batch !== undefined) query.set("batch", this.#feed.batch);
-    if (this.#feed.task !== undefined) query.set("task", this.#feed.task);
+    const query = listQuery(this.#feed, { limit: PAGE, skipColumns: SKIPPED.join(",") });
     if (this.#statuses.length > 0) query.set("status", this.#statuses.join(","));
     if (after) query.set("after", after);
     return `/v1/runs?${query}`;

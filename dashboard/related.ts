@@ -56,7 +56,7 @@ export class Related {
       ...(batchId ? fact("Batch", batchPath(batchId), batchId) : []),
     );
     this.#follow(tags);
-    this.element.hidden = this.#links.childElementCount === 0 && tags.length === 0;
+    this.#hide();
   }
 
   close(): void {
@@ -66,6 +66,7 @@ export class Related {
   #follow(tags: string[]): void {
     this.#followed?.close();
     this.#same.replaceChildren();
+    this.#same.hidden = true;
     if (tags.length === 0) return;
     this.#same.append(
       element("h3", {}, "With the same tags"),
@@ -82,6 +83,12 @@ export class Related {
     runs.sort((one, other) => ((one.createdAt ?? "") < (other.createdAt ?? "") ? 1 : -1));
     this.#items.show(runs.slice(0, MOST), ({ id }) => id);
     this.#same.hidden = runs.length === 0;
+    this.#hide();
+  }
+
+  /** A card with nothing in it only looks broken. */
+  #hide(): void {
+    this.element.hidden = this.#links.childElementCount === 0 && this.#same.hidden;
   }
 }
 

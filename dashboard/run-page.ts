@@ -2,6 +2,7 @@
 
 import type { ConnectionState, Run, Runcast, RunSubscription } from "../client/src/index.ts";
 import { listPath } from "./address.ts";
+import { ApiError, request } from "./api.ts";
 import { serverClock } from "./clock.ts";
 import { copyable, copyButton } from "./copying.ts";
 import { element, perFrame, setAttribute, setText } from "./dom.ts";
@@ -25,13 +26,22 @@ const TREES = [
   ["context", "Context"],
 ] as const;
 
+/** How often it is asked whether a run that has ended is still kept. */
+const LOOK_MILLISECONDS = 60_000;
+
 export class RunPage implements Page {
   readonly title: string;
   readonly #id: string;
+  readonly #credential: string;
   readonly #runcast: Runcast;
   readonly #followed: RunSubscription;
   readonly #head = new Head();
   readonly #missing = element("p", { class: "empty", hidden: true });
+  readonly #forgotten = element(
+    "p",
+    { class: "quiet", role: "status", hidden: true },
+    "The gateway does not keep this run any more. This is how it ended; when you leave, it is gone.",
+  );
   readonly #parts = element("div", { class: "parts", hidden: true });
   readonly #timeline = new Timeline();
   readonly #facts = new Facts();
@@ -43,9 +53,12 @@ export class RunPage implements Page {
   readonly element: HTMLElement;
   readonly #draw = perFrame(() => this.#show());
   readonly #timer = setInterval(this.#draw, 1000);
+  readonly #looking = setInterval(() => void this.#lookForIt(), LOOK_MILLISECONDS);
+  readonly #abort = new AbortController();
 
   constructor(runcast: Runcast, { credential, permissions }: Session, id: string) {
     this.#id = id;
+    this.#credential = credential;
     this.#runcast = runcast;
     this.title = id;
     this.#related = new Related(runcast);
@@ -64,12 +77,25 @@ export class RunPage implements Page {
         card("Timeline", this.#timeline.element),
         card("Facts", this.#facts.element),
         this.#related.element,
-        card("Watch in a terminal", copyable(watchCommand(id), { block: true })),
+        card(
+          "Watch in a terminal",
+          copyable(watchCommand(id), { block: true }),
+          element("p", { class: "quiet" }, "With RUNCAST_TOKEN or RUNCAST_SECRET_KEY in its environment."),
+        ),
         permissions.isSecretKey ? card("Let somebody else see it", mintingForm(credential, id)) : "",
       ),
     );
-    this.element = element("article", { class: "run-page" }, this.#head.element, this.#missing, this.#parts);
+    this.element = element(
+      "article",
+      { class: "run-page" },
+      this.#head.element,
+      this.#forgotten,
+      this.#missing,
+      this.#parts,
+    );
     this.#head.showId(id);
+    // Whoever comes back after hours is not to wait for that.
+    document.addEventListener("visibilitychange", () => void this.#lookForIt(), this.#abort);
     this.#followed = runcast.run(id);
     this.#followed.on("change", this.#draw);
     this.#followed.on("connection", this.#draw);
@@ -82,9 +108,23 @@ export class RunPage implements Page {
 
   close(): void {
     clearInterval(this.#timer);
+    clearInterval(this.#looking);
+    this.#abort.abort();
     this.#followed.close();
     this.#related.close();
     for (const stream of this.#streams.values()) stream.close();
+  }
+
+  /** A run is kept for some time after its end, and nothing tells when that is over. */
+  async #lookForIt(): Promise<void> {
+    const { run } = this.#followed.view;
+    if (run === null || !isFinal(run.status) || document.hidden) return;
+    const path = `/v1/runs/${encodeURIComponent(this.#id)}?skipColumns=payload,output,metadata,context,transitions`;
+    const { signal } = this.#abort;
+    await request(this.#credential, path, { signal }).then(
+      () => (this.#forgotten.hidden = true),
+      (error: unknown) => (this.#forgotten.hidden &&= !(error instanceof ApiError && error.status === 404)),
+    );
   }
 
   #now(): number {
@@ -219,22 +259,31 @@ function moment(at: string | undefined): string | undefined {
   return at ? clockTime(at, { milliseconds: true }) : undefined;
 }
 
+const LONG_MESSAGE = 500;
+
 class ErrorCard {
   readonly #what = element("p", { class: "what" });
   readonly #stack = element("pre", { tabindex: 0, "aria-label": "stack" });
+  readonly #title = element("h2");
   readonly element = element(
     "section",
     { class: "card error", hidden: true },
-    element("h2", {}, "Error"),
+    this.#title,
     this.#what,
     this.#stack,
     copyButton(() => [this.#what.textContent, this.#stack.textContent].filter(Boolean).join("\n"), "copy"),
   );
 
-  show({ error }: Run): void {
+  show({ error, status }: Run): void {
     this.element.hidden = !error;
     if (!error) return;
-    setText(this.#what, [error.name, error.message].filter(Boolean).join(": "));
+    // Of what was stopped it is the reason, and nothing went wrong.
+    const { kind } = look(status);
+    setAttribute(this.element, "data-kind", kind);
+    setText(this.#title, kind === "stopped" ? "Why it was stopped" : "Error");
+    const what = [error.name, error.message].filter(Boolean).join(": ");
+    setText(this.#what, what);
+    setAttribute(this.#what, "tabindex", what.length > LONG_MESSAGE ? 0 : null); // then it scrolls
     setText(this.#stack, error.stackTrace ?? "");
     this.#stack.hidden = !error.stackTrace;
   }

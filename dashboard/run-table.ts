@@ -51,6 +51,11 @@ export class RunTable {
     return this.#entries.get(id)?.run;
   }
 
+  /** Whether a run is known that passes all filters but that of statuses. */
+  passes(id: string): boolean {
+    return this.#entries.get(id)?.passes ?? false;
+  }
+
   *runs(): Iterable<Run> {
     for (const { run } of this.#entries.values()) yield run;
   }

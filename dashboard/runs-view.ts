@@ -2,15 +2,15 @@
 
 import type { Runcast } from "../client/src/index.ts";
 import { serverClock } from "./clock.ts";
-import { element, perFrame, setAttribute, setText } from "./dom.ts";
+import { element, perFrame, setText } from "./dom.ts";
 import { FeedRuns } from "./feed-runs.ts";
 import { FilterForm, type Filtering } from "./filter-form.ts";
 import { type Filters, isFiltered } from "./filters.ts";
 import { Sparkline } from "./sparkline.ts";
 import { StatusCounts } from "./status-counts.ts";
-import { BIN_MILLISECONDS, BINS } from "./throughput.ts";
+import { type Bin, BIN_MILLISECONDS, BINS } from "./throughput.ts";
 import { WindowedList } from "./windowed-list.ts";
-import { count, plural } from "./words.ts";
+import { count, duration, plural } from "./words.ts";
 
 export interface RunsViewOptions {
   runcast: Runcast;
@@ -18,8 +18,12 @@ export interface RunsViewOptions {
   filters: Filters;
   /** Takes the filters that somebody chose. They come back by `setFilters`, when the address has them. */
   choose: (filters: Filters, options?: { replace?: boolean }) => void;
+  /** Whether the list of these filters is one to be asked for; by default each is. */
+  isOffered?: (filters: Filters) => boolean;
   /** The list is of this batch, and stays so. */
   fixedBatch?: boolean;
+  /** What somebody knows better who counted all of them, where the page has only some; null while nobody does. */
+  counted?: () => { counts: ReadonlyMap<string, number>; of: string } | null;
   /** Called at most once per frame, when anything may be another than before. */
   drawn?: (runs: FeedRuns) => void;
 }
@@ -41,7 +45,7 @@ export class RunsView {
 
   constructor(options: RunsViewOptions) {
     this.#options = options;
-    this.runs = new FeedRuns(options.runcast, options.credential, options.filters, () => this.#draw?.());
+    this.runs = new FeedRuns(options, () => this.#draw?.());
     const { table } = this.runs;
     const filtering: Filtering = (change, how) => options.choose({ ...this.runs.filters, ...change }, how);
     this.#counts = new StatusCounts((statuses) => filtering({ statuses }));
@@ -97,14 +101,9 @@ export class RunsView {
   }
 
   #show(): void {
-    const { table, filters, view, allStatusesWhole } = this.runs;
+    const { filters, view } = this.runs;
     const complete = view?.complete === true;
-    this.#counts.show(table.counts, filters.statuses, complete);
-    setAttribute(
-      this.#counts.element,
-      "title",
-      complete && !allStatusesWhole ? `of the ${count(table.known)} runs that are loaded` : null,
-    );
+    this.#showCounts(complete);
     this.#form.show(filters, { fixedBatch: this.#options.fixedBatch ?? false });
     this.#showThroughput();
     this.#showSummary(complete);
@@ -112,19 +111,21 @@ export class RunsView {
     this.#options.drawn?.(this.runs);
   }
 
+  #showCounts(complete: boolean): void {
+    const { table, filters, allStatusesWhole } = this.runs;
+    const loaded = `of the ${count(table.known)} runs that are loaded`;
+    const own = { counts: table.counts, of: complete && !allStatusesWhole ? loaded : "" };
+    const canBeOthers = own.of !== "" && !isFiltered({ ...filters, statuses: [], batch: "" });
+    const { counts, of } = (canBeOthers && this.#options.counted?.()) || own;
+    this.#counts.show(counts, filters.statuses, complete, of);
+  }
+
   #showThroughput(): void {
     const now = this.now();
     const bins = this.runs.throughput.last(now);
     const from = Math.ceil((this.runs.endingsKnownFrom - now) / BIN_MILLISECONDS) + BINS;
     const known = bins.map((bin, i) => (i < from ? null : bin));
-    const total = bins.reduce((sum, { good, other }) => sum + good + other, 0);
-    const bad = bins.reduce((sum, { other }) => sum + other, 0);
-    const minutes = (BINS * BIN_MILLISECONDS) / 60_000;
-    const span = from > 0 ? Math.max(0, Math.round(((BINS - from) * BIN_MILLISECONDS) / 1000)) : null;
-    const when = span === null ? `in ${minutes} min` : `in the last ${span} s`;
-    const words = this.runs.view?.complete
-      ? `${count(total)} ended ${when}${bad > 0 ? `, ${count(bad)} failed or stopped` : ""}`
-      : "";
+    const words = this.runs.view?.complete ? endedWords(known.filter((bin) => bin !== null)) : "";
     setText(this.#ended, words);
     this.#sparkline.show(known, words || "not known yet");
   }
@@ -132,18 +133,22 @@ export class RunsView {
   #showSummary(complete: boolean): void {
     const { table, filters, whole, hasOlder, loadingOlder, problem } = this.runs;
     const listed = table.listed.length;
-    setText(this.#summary, problem || (complete ? this.#counted(listed) : "Loading…"));
+    const waits = this.runs.connection !== null && this.runs.connection.state !== "denied";
+    setText(this.#summary, problem || (complete ? this.#counted(listed) : waits ? "Loading…" : ""));
     this.#older.hidden = !hasOlder;
     this.#older.disabled = loadingOlder;
     setText(this.#older, loadingOlder ? "Loading older runs…" : "Load older runs");
     this.#empty.hidden = !complete || listed > 0;
-    if (!this.#empty.hidden) setText(this.#empty, emptyWords(isFiltered(filters), whole));
+    const filtered = isFiltered(this.#options.fixedBatch ? { ...filters, batch: "" } : filters);
+    if (!this.#empty.hidden)
+      setText(this.#empty, loadingOlder ? "Looking for older ones…" : emptyWords(filtered, whole));
   }
 
   /** Never a number that could be taken for more than is known. */
   #counted(listed: number): string {
-    const { table, whole, hasOlder, hasReadOlder } = this.runs;
+    const { table, whole, allStatusesWhole, hasOlder, hasReadOlder } = this.runs;
     const known = table.known;
+    if (whole && !allStatusesWhole) return plural(listed, "run");
     if (whole) return listed === known ? plural(known, "run") : `${count(listed)} of ${plural(known, "run")}`;
     const more = hasOlder
       ? hasReadOlder
@@ -156,6 +161,16 @@ export class RunsView {
 }
 
 const HEADINGS = ["", "status", "task and id", "progress", "tags", "took", "age"];
+
+/** What the chart shows, as text. Args: bins are those of which all is known. */
+function endedWords(bins: readonly Bin[]): string {
+  if (bins.length === 0) return "what ends from now on is counted here";
+  const total = bins.reduce((sum, { good, other }) => sum + good + other, 0);
+  const bad = bins.reduce((sum, { other }) => sum + other, 0);
+  const span = bins.length === BINS ? "" : "the last ";
+  const words = `${count(total)} ended in ${span}${duration(bins.length * BIN_MILLISECONDS).replace(" 0 s", "")}`;
+  return bad > 0 ? `${words}, ${count(bad)} failed or stopped` : words;
+}
 
 function emptyWords(filtered: boolean, whole: boolean): string {
   if (filtered)

@@ -1,5 +1,6 @@
 /** Who is signed in: a secret key or a token, kept for no longer than the tab. */
 
+import { listQuery } from "./filters.ts";
 import { offeredFeeds, type Permissions, permissionsOf } from "./scopes.ts";
 import { ApiError, request } from "./api.ts";
 
@@ -40,6 +41,11 @@ export async function signIn(credential: string): Promise<Session> {
   return { credential, permissions };
 }
 
+/** Whether this is still who is signed in: a page that was left comes back as it was. */
+export function isSignedIn(credential: string): boolean {
+  return sessionStorage.getItem(PLACE) === credential;
+}
+
 export function signOut(): void {
   sessionStorage.removeItem(PLACE);
 }
@@ -53,9 +59,5 @@ function probeFor(permissions: Permissions): string {
   const [feed] = offeredFeeds(permissions);
   const [run] = permissions.runs;
   if (feed === undefined && run !== undefined) return `/v1/runs/${encodeURIComponent(run)}`;
-  const query = new URLSearchParams({ limit: "1" });
-  for (const tag of feed?.tags ?? []) query.append("tag", tag);
-  if (feed?.batch !== undefined) query.set("batch", feed.batch);
-  if (feed?.task !== undefined) query.set("task", feed.task);
-  return `/v1/runs?${query}`;
+  return `/v1/runs?${listQuery(feed ?? {}, { limit: 1 })}`;
 }

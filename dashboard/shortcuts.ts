@@ -7,7 +7,7 @@ export interface Actions {
   step(by: number): void;
   /** To the list. */
   home(): void;
-  gateway(): void;
+  gateway?(): void;
 }
 
 const HELP: readonly (readonly [string, string])[] = [
@@ -42,7 +42,10 @@ export class Shortcuts {
       element(
         "dl",
         { class: "facts" },
-        ...HELP.flatMap(([keys, words]) => [element("dt", {}, keys), element("dd", {}, words)]),
+        ...HELP.filter(([keys]) => keys !== "g" || actions.gateway).flatMap(([keys, words]) => [
+          element("dt", {}, keys),
+          element("dd", {}, words),
+        ]),
       ),
       element("p", {}, element("label", {}, this.#switch, " keys that are single letters or signs")),
       element("form", { method: "dialog" }, element("button", {}, "Close")),
@@ -76,7 +79,7 @@ export class Shortcuts {
     "/": () => this.#actions.search(),
     j: () => this.#actions.step(1),
     k: () => this.#actions.step(-1),
-    g: () => this.#actions.gateway(),
+    g: () => this.#actions.gateway?.(),
     "?": () => this.help(),
   };
 }

@@ -8,7 +8,10 @@ import { count } from "./words.ts";
 const ALWAYS = ["EXECUTING", "QUEUED", "COMPLETED", "FAILED"];
 
 export class StatusCounts {
-  readonly element = element("div", { class: "counts", role: "group", "aria-label": "status" });
+  readonly #group = element("div", { class: "counts", role: "group", "aria-label": "status" });
+  /** Of what these are the numbers, where that is not everything. */
+  readonly #of = element("p", { class: "of" });
+  readonly element = element("div", { class: "counting" }, this.#group, this.#of);
   readonly #chips: Keyed<string, HTMLButtonElement>;
   #counts: ReadonlyMap<string, number> = new Map();
   #chosen: readonly string[] = [];
@@ -16,7 +19,7 @@ export class StatusCounts {
 
   constructor(choose: (statuses: readonly string[]) => void) {
     this.#chips = new Keyed(
-      this.element,
+      this.#group,
       (status) => {
         const { icon, kind, text } = look(status);
         return element(
@@ -38,7 +41,9 @@ export class StatusCounts {
     );
   }
 
-  show(counts: ReadonlyMap<string, number>, chosen: readonly string[], known: boolean): void {
+  /** Args: of says of what these are the numbers; nothing where that is everything. */
+  show(counts: ReadonlyMap<string, number>, chosen: readonly string[], known: boolean, of: string): void {
+    setText(this.#of, of);
     this.#counts = counts;
     this.#chosen = chosen;
     this.#known = known;

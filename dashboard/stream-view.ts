@@ -1,12 +1,18 @@
-/** One stream of a run as it comes: lines of a log, or one text made of all chunks. */
+/**
+ * One stream of a run as it comes: lines of a log, or one text made of all chunks.
+ *
+ * A model writes a word a chunk and a job a line a chunk, so of what is shown as one text many more are kept.
+ */
 
 import type { Chunk, Runcast, StreamSubscription } from "../client/src/index.ts";
 import { copyButton } from "./copying.ts";
 import { element, perFrame, setAttribute, setText } from "./dom.ts";
 import { clockTime, count, plural } from "./words.ts";
 
-/** Chunks that stay in the page; a log may have millions. What is left out is said. */
-const MOST_CHUNKS = 2_000;
+/** Chunks that stay in the page, by how they are shown; a log may have millions. What is left out is said. */
+const MOST: Record<Look, number> = { log: 2_000, json: 2_000, text: 50_000 };
+/** So many over that may stay for a moment, that not each chunk costs another one. */
+const OVER = 1.1;
 
 type Look = "log" | "text" | "json";
 
@@ -27,9 +33,10 @@ export class StreamView {
   /** Chunks that came since the last frame. */
   #fresh: Chunk[] = [];
   #look: Look | null = null;
-  #left = 0;
   #cleared = false;
   #ended = false;
+  /** Why it is not to be had. */
+  #refused = "";
   readonly #draw = perFrame(() => this.#show());
 
   constructor(runcast: Runcast, run: string, key: string) {
@@ -44,18 +51,23 @@ export class StreamView {
         "div",
         { class: "tools" },
         this.#tabs,
-        copyButton(() => this.#plainText(), "copy all"),
+        copyButton(() => this.#plainText(), "copy"),
       ),
       this.#lines,
     );
     this.#followed = runcast.stream(run, key);
     this.#followed.on("begin", () => this.#clear());
     this.#followed.on("chunk", (chunk) => {
+      this.#ended = false; // another attempt writes on
       this.#fresh.push(chunk);
       this.#draw();
     });
     this.#followed.on("end", () => {
       this.#ended = true;
+      this.#draw();
+    });
+    this.#followed.on("error", ({ message }) => {
+      this.#refused = message;
       this.#draw();
     });
     this.#draw();
@@ -69,7 +81,6 @@ export class StreamView {
   #clear(): void {
     this.#chunks = [];
     this.#fresh = [];
-    this.#left = 0;
     this.#cleared = true;
     this.#draw();
   }
@@ -80,38 +91,53 @@ export class StreamView {
     if (this.#cleared) box.replaceChildren();
     this.#cleared = false;
     const fresh = this.#fresh.splice(0);
-    this.#chunks.push(...fresh);
-    if (this.#look === null && fresh[0] !== undefined) this.#choose(lookOf(this.key, fresh[0].value));
-    else box.append(...fresh.map((chunk) => this.#line(chunk)));
-    this.#trim();
+    for (const chunk of fresh) this.#chunks.push(chunk);
+    const trimmed = this.#trim();
+    const [first] = this.#chunks;
+    if (this.#look === null && first !== undefined) this.#choose(lookOf(this.key, first.value));
+    else if (trimmed) box.replaceChildren(...this.#drawn(this.#chunks));
+    else box.append(...this.#drawn(fresh));
+    if (this.#look !== "text") while (box.childElementCount > MOST.json) box.firstElementChild?.remove();
     // Who reads what was written before is not moved away from it.
     if (atEnd) box.scrollTop = box.scrollHeight;
     this.#showState();
   }
 
-  #trim(): void {
-    const over = this.#chunks.length - MOST_CHUNKS;
-    if (over <= 0) return;
-    this.#chunks.splice(0, over);
-    this.#left += over;
-    for (let i = 0; i < over; i += 1) this.#lines.firstElementChild?.remove();
+  /** Forget the oldest where there are too many. Returns whether there were. */
+  #trim(): boolean {
+    // Who looks at the chunks of a text may go back to the text.
+    const most = MOST[this.#looks[0] ?? "json"];
+    if (this.#chunks.length <= most * OVER) return false;
+    this.#chunks = this.#chunks.slice(-most);
+    return true;
+  }
+
+  get #looks(): Look[] {
+    const first = this.#chunks[0]?.value;
+    return first === undefined ? [] : lookOf(this.key, first) === "log" ? ["log", "json"] : ["text", "json"];
+  }
+
+  /** What shows these chunks: a line for each, or one piece of text for all. */
+  #drawn(chunks: readonly Chunk[]): Node[] {
+    if (this.#look === "text") return [new Text(chunks.map(({ value }) => plainText(value)).join(""))];
+    return chunks.slice(-MOST.json).map((chunk) => this.#line(chunk));
   }
 
   #showState(): void {
-    const first = this.#chunks[0]?.index ?? 0;
+    const most = MOST[this.#look ?? "json"];
+    const first = this.#chunks[Math.max(0, this.#chunks.length - most)]?.index ?? 0;
     const last = this.#chunks.at(-1);
     const counted = last === undefined ? "nothing yet" : plural(last.index + 1, "chunk");
     // Too old for the gateway, or too many for this page: either way they are not here.
     const shown = first > 0 ? `, shown from number ${count(first)} on` : "";
-    setText(this.#state, `${counted}${shown}${this.#ended ? "" : " · open"}`);
-    setAttribute(this.element, "data-left", this.#left > 0 ? this.#left : null);
+    const how = this.#refused ? ` · not to be had: ${this.#refused}` : this.#ended ? "" : " · open";
+    setText(this.#state, `${counted}${shown}${how}`);
   }
 
   #choose(wanted: Look): void {
     this.#look = wanted;
-    const looks: Look[] = lookOf(this.key, this.#chunks[0]?.value) === "log" ? ["log", "json"] : ["text", "json"];
     this.#tabs.replaceChildren(
-      ...looks.map((name) =>
+      ...this.#looks.map((name) =>
         element(
           "button",
           { type: "button", "aria-pressed": String(name === wanted), onclick: () => this.#choose(name) },
@@ -120,15 +146,15 @@ export class StreamView {
       ),
     );
     setAttribute(this.#lines, "data-look", wanted);
-    this.#lines.replaceChildren(...this.#chunks.map((chunk) => this.#line(chunk)));
+    this.#lines.replaceChildren(...this.#drawn(this.#chunks));
     this.#lines.scrollTop = this.#lines.scrollHeight;
+    this.#showState();
   }
 
   #line({ value, index }: Chunk): HTMLElement {
     if (this.#look === "json") {
       return element("div", { class: "line" }, element("span", { class: "at" }, String(index)), JSON.stringify(value));
     }
-    if (this.#look === "text") return element("span", {}, plainText(value));
     const { time, level, message, ...more } = value as LogLine & Record<string, unknown>;
     return element(
       "div",

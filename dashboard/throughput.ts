@@ -27,13 +27,17 @@ export class Throughput {
     const good = look(run.status).kind === "good";
     const before = this.#counted.get(run.id);
     if (before?.bin === bin && before.good === good) return;
-    if (before !== undefined) this.#add(before, -1);
-    if (Number.isNaN(bin)) {
-      this.#counted.delete(run.id);
-      return;
-    }
+    this.remove(run.id);
+    if (Number.isNaN(bin)) return;
     this.#counted.set(run.id, { bin, good });
     this.#add({ bin, good }, 1);
+  }
+
+  /** As if it had never ended. */
+  remove(id: string): void {
+    const before = this.#counted.get(id);
+    if (before !== undefined) this.#add(before, -1);
+    this.#counted.delete(id);
   }
 
   clear(): void {

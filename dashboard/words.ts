@@ -68,7 +68,7 @@ export function shortJson(value: unknown, most = 200): string {
   return text.length > most ? `${text.slice(0, most)}…` : text;
 }
 
-/** What a shell reads as one word. */
+/** What a shell reads as one word. Some take a `=` for more than that. */
 export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[\w@%+:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -6,101 +6,124 @@
 import { RuncastError, type Ending } from "./errors.ts";
 import type { Feed, FeedMessage } from "./feeds.ts";
 import type { Heartbeat, Message, Said } from "./messages.ts";
+import type { Wire } from "./transports/wire.ts";
+
+export type Transport = "websocket" | "sse" | "poll";
+
+/** Who makes one beside the connection in use hears what becomes of it. */
+export interface Trial {
+  heard(talk: Conversation): void;
+  failed(): void;
+}
+
+/** Why what is known may be old, in words for people, and whether nobody at all answers. */
+export interface Trouble {
+  reason?: string | undefined;
+  down?: boolean | undefined;
+}
 
 export class Conversation {
+  /** What it goes over, once that is open. */
+  wire: Wire | undefined;
+  /** What was shown for it. */
+  token = "";
+  /** When something was heard last (milliseconds since 1970). As long as nobody was asked, nobody is unheard. */
+  heard = Infinity;
   heartbeatMs = 15_000;
-  welcomed = false;
-  /** Whether something came that only a gateway in working order sends. */
-  gotData = false;
-  /** Whether the gateway has lost sight of the data. */
-  stale = false;
+  /** When it was welcomed (milliseconds since 1970), or 0. */
+  since = 0;
+  /** None from the welcome on, as long as the gateway sees the data; before that, what the trouble was till now. */
+  trouble: Trouble | undefined;
   /** When the newest thing that was told was true. */
-  asOf: Date | null = null;
+  asOf: Date | null;
+  /** Why to end this connection, if so. */
+  over: Ending | undefined;
+  /** The last error that concerned the whole connection: it says more than a close code. */
+  last: Ending | undefined;
   /** Feeds that this connection has brought up to date, and each change of which it brings. */
   readonly caughtUp = new Set<string>();
-  /** Why to end this connection, if so. */
-  over: Ending | null = null;
-  /** The last error that concerned the whole connection: it says more than a close code. */
-  last: Ending = { reason: "" };
-  /** Of the connection that another tab has: how it was lost. */
-  lost: { down: boolean; reason: string } | null = null;
-  /** By feed: how many answers to `unsubscribe` are on their way. Until then what comes of it was given up. */
-  readonly #leaving = new Map<string, number>();
+  /** Feeds that are left, until the gateway says so. What comes of them before was given up. */
+  readonly #leaving = new Set<string>();
 
   /**
    * @param feeds those that are wanted; one that is refused leaves it
-   * @param say called with what is to be sent, and the feed that it concerns
+   * @param before the one that came to its end
    */
   constructor(
     readonly feeds: Map<string, Feed>,
-    readonly say: (said: Said, feed?: Feed) => void,
-  ) {}
+    public transport: Transport | "tab",
+    readonly trial?: Trial,
+    before?: Conversation,
+  ) {
+    this.trouble = before?.trouble ?? {};
+    this.asOf = before?.asOf ?? null;
+  }
+
+  say(said: Said, feed?: Feed): void {
+    this.wire?.say(said, feed);
+  }
 
   /** The connection is open: ask for everything. */
-  begin(): void {
+  askForAll(): void {
     for (const feed of this.feeds.values()) this.subscribe(feed);
   }
 
+  /** Asks for a feed from where it stands. */
   subscribe(feed: Feed): void {
-    this.say(feed.request, feed);
+    if (!this.#leaving.has(feed.name)) this.say(feed.asking, feed);
   }
 
-  unsubscribe(feed: Feed): void {
+  /** Leaves a feed. If it is still wanted then, it is asked for from where it stands then. */
+  leave(feed: Feed): void {
     const { name } = feed;
-    this.#leaving.set(name, (this.#leaving.get(name) ?? 0) + 1);
+    if (this.#leaving.has(name)) return;
+    this.#leaving.add(name);
     this.caughtUp.delete(name);
     this.say({ type: "unsubscribe", feed: name }, feed);
   }
 
-  /** Asks for a feed from where it stands now, instead of where it stood. */
-  restart(feed: Feed): void {
-    this.unsubscribe(feed);
-    this.subscribe(feed);
-  }
-
   /** Whether what is known of a feed is the truth, as far as anyone can tell. */
   isLive({ name, wish }: Feed): boolean {
-    return this.welcomed && !this.stale && !this.lost && (!!wish.stream || this.caughtUp.has(name));
+    return !this.trouble && (!!wish.stream || this.caughtUp.has(name));
   }
 
-  /** Takes in a message. Returns whether it says something of the feeds: other tabs that share them hear it then. */
+  /** Takes in a message. Returns whether it says how things stand: other tabs that share them hear it then. */
   receive(message: Message): boolean {
     switch (message.type) {
       case "welcome":
-        this.welcomed = true;
-        this.last = { reason: "" };
-        if (message.heartbeatSeconds) this.heartbeatMs = message.heartbeatSeconds * 1000;
-        break;
+        if (!this.since) this.trouble = undefined; // it may also answer another token
+        this.since ||= Date.now();
+        this.last = undefined;
+        this.heartbeatMs = (message.heartbeatSeconds ?? 15) * 1000;
+        return true;
       case "heartbeat":
         this.#heartbeat(message);
         return true;
       case "unsubscribed":
         this.#left(message.feed);
-        break;
+        return false;
       case "reconnect":
         this.over = { reason: message.reason, after: message.afterMilliseconds };
-        break;
-      case "lost":
-        this.lost = message;
-        this.caughtUp.clear();
-        break;
+        return false;
       case "error":
         return this.#error(message);
-      case "snapshot":
-      case "update":
-      case "end":
-      case "begin":
-      case "chunk":
+      default:
         return this.#tell(message);
     }
-    return false;
+  }
+
+  #heartbeat({ state, reason, down, asOf, cursor }: Heartbeat): void {
+    this.trouble = state === "live" ? undefined : { reason: reason ?? "the gateway has lost sight of the data", down };
+    if (down !== undefined) this.caughtUp.clear(); // the tab that has the connection has lost it
+    if (asOf) this.asOf = new Date(asOf);
+    // It speaks for the feeds that the gateway knows of. One that has not caught up here may be on its way there
+    // still: with this cursor, what it missed would never come.
+    if (cursor) for (const name of this.caughtUp) this.feeds.get(name)?.mirror.advanceTo(cursor);
   }
 
   #tell(message: FeedMessage): boolean {
     const feed = this.feeds.get(message.feed);
     if (!feed || this.#leaving.has(feed.name)) return false;
-    this.gotData = true;
-    this.lost = null;
     if (message.type === "snapshot" && message.complete) {
       this.caughtUp.add(feed.name);
       this.asOf = new Date();
@@ -108,40 +131,29 @@ export class Conversation {
       const at = new Date(message.run.updatedAt ?? 0);
       if (at > (this.asOf ?? 0)) this.asOf = at;
     }
-    if (feed.apply(message)) this.restart(feed);
+    if (feed.takeIn(message)) this.leave(feed);
     return true;
   }
 
-  #heartbeat({ state, asOf, cursor }: Heartbeat): void {
-    this.stale = state === "stale";
-    this.lost = null;
-    if (asOf) this.asOf = new Date(asOf);
-    // It speaks for the feeds that the gateway knows of. One that has not caught up here may be on its way there
-    // still: with this cursor, what it missed would never come.
-    if (cursor) for (const name of this.caughtUp) this.feeds.get(name)?.mirror.advance(cursor);
-  }
-
   #left(name: string): void {
-    const left = this.#leaving.get(name)! - 1;
-    if (left > 0) this.#leaving.set(name, left);
-    else this.#leaving.delete(name);
+    this.#leaving.delete(name);
+    const feed = this.feeds.get(name);
+    if (feed) this.subscribe(feed);
   }
 
   #error({ feed: name, code, message, retry, afterMilliseconds }: Extract<Message, { type: "error" }>): boolean {
     const feed = this.feeds.get(name!);
     // What is refused because there is too much of it may be had later. Everybody is told the same time.
-    const after = afterMilliseconds && afterMilliseconds * (1 + Math.random());
-    if (this.#leaving.has(name!)) {
-      if (code === "not_subscribed") this.#left(name!); // it was refused, and left, at the same time
-    } else if (!name) {
-      this.last = { code, reason: message, after };
-    } else if (!feed) {
-      return false;
-    } else if (retry) {
-      this.over = { code, reason: message, after }; // on another connection, after a pause, it may be had
-    } else {
-      this.feeds.delete(feed.name);
-      for (const reader of feed.readers) reader.refuse(new RuncastError(code, message));
+    const ending = { code, reason: message, after: afterMilliseconds && afterMilliseconds * (1 + Math.random()) };
+    if (!name) this.last = ending;
+    else if (code === "not_subscribed")
+      this.#left(name); // it was refused, and left, at the same time
+    else if (!feed || this.#leaving.has(name)) return false;
+    else if (retry)
+      this.over = ending; // on another connection, after a pause, it may be had
+    else {
+      this.feeds.delete(name);
+      feed.refuse(new RuncastError(code, message));
       return true;
     }
     return false;

@@ -23,15 +23,15 @@ export interface Ending {
   /** There is nobody at the other end. */
   unreachable?: boolean;
   /** It said nothing any more, or never anything: so the transport is to blame. */
-  silent?: boolean;
+  unheard?: boolean;
   /** It ended as it should: with all that it carried, or because another tab has it now. */
   done?: boolean;
 }
 
-export type Verdict = "come back" | "new token" | "stay away";
-
-/** What an ending calls for. Whatever may be the fault of something in between is worth another try, by other means. */
-export function verdictOf(code = ""): Verdict {
-  if (/4403|4411|revoked|allowed/.test(code)) return "stay away";
-  return /4401|4410|token_|authenticated/.test(code) ? "new token" : "come back";
-}
+/** By its codes: the token is no good, and another one may be. */
+export const TOKEN_REFUSED = /4401|4410|token_|authenticated/;
+/**
+ * By its codes: there is nothing to be had here. What may be the fault of something in between is worth another try,
+ * by other means.
+ */
+export const FOR_GOOD = /4403|4411|revoked|allowed/;

@@ -2,7 +2,7 @@
 
 import { earliest } from "./cursors.ts";
 import type { RuncastError } from "./errors.ts";
-import type { Message, Said, Wish } from "./messages.ts";
+import type { Message, Said, Snapshot, StreamMessage, Wish } from "./messages.ts";
 import { RunMirror, type News, type StreamPlace } from "./mirror.ts";
 
 /** Somebody who reads a feed. */
@@ -38,23 +38,29 @@ export class Feed {
   }
 
   /** What to say in order to follow it from here. */
-  get request(): Said {
+  get asking(): Said {
     const { cursor, wish } = this;
     const { from, ...rest } = wish;
     return { type: "subscribe", ...(cursor ? { ...rest, cursor } : wish) };
   }
 
   /** Takes in a message of the gateway. Returns whether it must be asked for from its beginning. */
-  apply(message: FeedMessage): boolean | undefined {
+  takeIn(message: FeedMessage): boolean | undefined {
+    const { mirror, readers } = this;
     this.known = true;
-    this.ended = message.type === "end";
     if (this.wish.stream) {
-      for (const reader of this.readers) reader.hear(reader.place!.apply(message as never));
+      this.ended = message.type === "end";
+      for (const reader of readers) reader.hear(reader.place!.takeIn(message as StreamMessage));
       return;
     }
-    const news = this.mirror.apply(message as never);
-    this.ended = !!this.mirror.ended;
-    for (const reader of this.readers) reader.hear(news);
+    const news = mirror.takeIn(message as Snapshot);
+    this.ended = !!mirror.ended;
+    for (const reader of readers) reader.hear(news);
     return news.outOfStep;
+  }
+
+  /** It is not to be had. */
+  refuse(error: RuncastError): void {
+    for (const reader of this.readers) reader.refuse(error);
   }
 }

@@ -7,16 +7,18 @@
 // Everything that a page follows with one token goes over one connection, which tabs share where they can.
 
 import type { Feed, Reader } from "./feeds.ts";
-import type { Transport } from "./attempt.ts";
-import { Link } from "./link.ts";
+import type { Transport } from "./conversation.ts";
+import { linkTo, type Link } from "./link.ts";
 import type { Wish } from "./messages.ts";
 import { StreamPlace } from "./mirror.ts";
+import { GATEWAY } from "./gateway.ts";
 import type { Chunk, Run } from "./run.ts";
 import { Subscription } from "./subscription.ts";
 import { Tokens, type TokenOptions } from "./tokens.ts";
 
 export { RuncastError } from "./errors.ts";
-export type { ConnectionState, Transport } from "./attempt.ts";
+export type { Transport } from "./conversation.ts";
+export type { ConnectionState } from "./link.ts";
 export { isFinal } from "./run.ts";
 export type { Chunk, FinalStatus, Run, RunError, Status, Transition } from "./run.ts";
 export { Subscription } from "./subscription.ts";
@@ -43,41 +45,28 @@ export interface FeedOptions {
   skipColumns?: string[];
 }
 
+/** Finds a connection for `reader`: nearly always the first. A feed can be followed in one way on each. */
+type FindLink = (name: string, wish: Wish, reader: Reader, refused?: Link) => [Link, Feed];
+
 /** The connections of all who say the same of where they are to and with which token. */
-class Connections {
-  readonly links: Link[] = [];
-  readonly #tokens: Tokens;
-
-  constructor(
-    readonly url: string,
-    readonly options: Options,
-  ) {
-    this.#tokens = new Tokens(options);
-  }
-
-  /** Finds a connection for `reader`: nearly always the first. A feed can be followed in one way on each. */
-  follow(name: string, wish: Wish, reader: Reader, refused?: Link): [Link, Feed] {
-    for (let number = refused ? refused.number + 1 : 0; ; number++) {
-      const { transports = ["websocket", "sse", "poll"], share = true } = this.options;
-      const here = transports.filter((each) => each !== "websocket" || "WebSocket" in globalThis);
-      const link = (this.links[number] ??= new Link(this.url, this.#tokens, here, share, number));
-      const feed = link.add(name, wish, reader);
-      if (feed) return [link, feed];
-    }
-  }
+interface Connections {
+  name: string;
+  getToken: Options["getToken"];
+  links: Link[];
+  findLink: FindLink;
 }
 
-const all = new Set<Connections>();
+const all: Connections[] = [];
 
 /** What to subscribe with. Nothing is connected before the first subscription, nor after the last. */
 export class Runcast {
   readonly #subscriptions = new Set<Subscription<never>>();
 
-  constructor(private readonly connections: Connections) {}
+  constructor(private readonly findLink: FindLink) {}
 
   /** One run. It need not exist yet. */
-  run(run: string, { skipColumns }: Pick<FeedOptions, "skipColumns"> = {}): RunSubscription {
-    return this.#subscribe("run:" + run, { run, skipColumns } as Wish);
+  run(run: string, options?: Pick<FeedOptions, "skipColumns">): RunSubscription {
+    return this.#subscribe("run:" + run, { run, ...options });
   }
 
   /** The runs that carry all of these tags. */
@@ -116,7 +105,7 @@ export class Runcast {
 
   #subscribe<Item>(name: string, wish: Wish, place?: StreamPlace): Subscription<Item> {
     const subscription: Subscription<Item> = new Subscription(
-      (reader, refused) => this.connections.follow(name, wish, reader, refused),
+      (reader, refused) => this.findLink(name, wish, reader, refused),
       place,
       () => this.#subscriptions.delete(subscription as never),
     );
@@ -125,25 +114,25 @@ export class Runcast {
   }
 }
 
-/** Where this script came from, if it came from a gateway, perhaps behind a path; not if it is part of another one. */
-const SCRIPT = [
-  (globalThis.document?.currentScript as HTMLScriptElement | null)?.src,
-  import.meta.url,
-  ...[...(globalThis.document?.scripts ?? [])].map(({ src }) => src),
-].find((src) => /^http.*\/run(cast|-status|-list)[^/]*\.js$/.test(src!));
-
 /** Connects to a gateway, once for all in this page who ask with the same options. */
 export function connect(options: Options = {}): Runcast {
-  const from = SCRIPT?.replace(/(\/_\/v1)?\/[^/]*$/, "") ?? globalThis.location?.origin;
-  const url = (options.url ?? from)?.replace(/\/+$/, "");
+  const { url = GATEWAY ?? globalThis.location?.origin, getToken, token, tokenUrl } = options;
+  const { transports = ["websocket", "sse", "poll"], share = true } = options;
   if (!url) throw new TypeError("say where the gateway is: connect({ url })");
-  const same = ({ options: { token, getToken, tokenUrl, transports, share } }: Connections) =>
-    token === options.token &&
-    getToken === options.getToken &&
-    tokenUrl === options.tokenUrl &&
-    share === options.share &&
-    transports + "" === options.transports + "";
-  let found = [...all].find((each) => each.url === url && same(each) && !each.links.some(({ denied }) => denied));
-  if (!found) all.add((found = new Connections(url, options)));
-  return new Runcast(found);
+  const name = JSON.stringify([url, token, tokenUrl, transports, share]);
+  const same = all.find(
+    (each) => each.name === name && each.getToken === getToken && !each.links.some(({ refusal }) => refusal),
+  );
+  if (same) return new Runcast(same.findLink);
+  const tokens = new Tokens(options);
+  const links: Link[] = [];
+  const findLink: FindLink = (name, wish, reader, refused) => {
+    for (let number = refused ? refused.nth + 1 : 0; ; number++) {
+      const link = (links[number] ??= linkTo(url.replace(/\/+$/, ""), tokens, transports, share, number));
+      const feed = link.add(name, wish, reader);
+      if (feed) return [link, feed];
+    }
+  };
+  all.push({ name, getToken, links, findLink });
+  return new Runcast(findLink);
 }

@@ -1,13 +1,13 @@
 // One connection to a gateway that is kept up: opened, watched, renewed, and moved to another transport when it is bad.
 
-import { OPENERS, type Attempt, type ConnectionState, type Transport } from "./attempt.ts";
-import { Conversation } from "./conversation.ts";
-import { RuncastError, verdictOf, type Ending } from "./errors.ts";
+import type { Sharing } from "./browser.ts";
+import { Conversation, type Transport, type Trial } from "./conversation.ts";
+import { FOR_GOOD, RuncastError, TOKEN_REFUSED, type Ending } from "./errors.ts";
 import { Feed, type Reader } from "./feeds.ts";
 import type { Message, Wish } from "./messages.ts";
-import { isHidden, watchPage } from "./page.ts";
-import { Election, Host, openTab, shareName } from "./sharing.ts";
+import * as parts from "./parts.ts";
 import { renewalIn, type Tokens } from "./tokens.ts";
+import { openSocket } from "./transports/websocket.ts";
 
 /** Until a transport must have said welcome, in milliseconds. One that connects and then says nothing is no use. */
 const WELCOME = 5_000;
@@ -15,386 +15,305 @@ const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 30_000;
 /** A connection that lived so long does not count against its transport when it breaks. */
 const GOOD_LIFE = 60_000;
-/** How long to be content with a worse transport before a better one is tried again; twice that each time it fails. */
-const FIRST_TRIAL = 10_000;
-const LONGEST_TRIAL = 600_000;
-/** How long a tab that holds the connection may take to say so. */
-const TAB_WELCOME = 2_000;
 const TICK = 1_000;
-/** So long a hidden page goes on with a request. */
-const HIDDEN = 10_000;
 /** So many tokens in a row are refused, and we give up. */
 const MOST_REFUSALS = 3;
 /** How soon to ask again for a token that is not to be had. */
 const RENEW_AGAIN = 2_000;
-const LONGEST_TIMER = 2 ** 31 - 1;
 /** A link that nobody needs any more stays for a moment, should somebody come. */
 const LINGER = 100;
+/** How long a connection waits for what belongs to browsers, in milliseconds. */
+const PATIENCE = 2_000;
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
-export class Link {
-  readonly feeds = new Map<string, Feed>();
-  denied: RuncastError | null = null;
-  #asOf: Date | null = null;
-  #current: Attempt | null = null;
-  /** A better transport that is tried while a worse one goes on. */
-  #trial: Attempt | null = null;
-  #election: Election | null = null;
-  /** While we hold the connection for other tabs, too. */
-  #host: Host | null = null;
-  /** Which of the transports is in use. */
-  #index = 0;
-  #strikes = 0;
-  #failures = 0;
-  /** Until when the gateway does not want us back (milliseconds since 1970). */
-  #notBefore = 0;
-  /** How often a token was refused since data came, and the last one that was. */
-  #refusals = 0;
-  #refused: string | undefined;
-  #trialPause = FIRST_TRIAL;
-  /** Whether the last attempt came to nothing. */
-  #down = false;
-  #reason = "";
-  #running = false;
-  /** Since when the page is hidden (milliseconds since 1970), 0 when it is seen. */
-  #hiddenAt = 0;
-  #timer: Timer;
-  #trialTimer: Timer;
-  #renewal: Timer;
-  #ticking: ReturnType<typeof setInterval> | undefined;
-  #unwatchPage: (() => void) | undefined;
-
+/** How things stand with a feed. */
+export interface ConnectionState {
   /**
-   * @param url where the gateway is, without a slash at the end
-   * @param shares whether tabs whose tokens claim the same have one connection
-   * @param number of those of one page, which differ in how they follow a feed
+   * `connecting`: nothing is known yet. `live`: what is shown is the truth. `stale`: it may be old. `offline`: so it
+   * may, and nobody answers. `ended`: every run ended, nothing more is expected. `denied`: it is refused for good.
    */
-  constructor(
-    readonly url: string,
-    readonly tokens: Tokens,
-    readonly transports: Transport[],
-    private shares: boolean,
-    readonly number: number,
-  ) {}
+  state: "connecting" | "live" | "stale" | "offline" | "ended" | "denied";
+  /** When what is shown was the truth; null before anything was. */
+  asOf: Date | null;
+  /** Why it is not live, in words for people. */
+  reason: string;
+  /** What carries it, `tab` when another tab has the connection; null when nothing does. */
+  transport: Transport | "tab" | null;
+}
 
+/** A connection as those see it who use it, and the parts that are loaded on demand. */
+export interface Link {
+  readonly url: string;
+  readonly transports: Transport[];
+  /** Of those of one page, which differ in how they follow a feed. */
+  readonly nth: number;
+  readonly feeds: ReadonlyMap<string, Feed>;
+  /** Why it is refused for good. */
+  refusal: RuncastError | undefined;
+  /** The connection in use, or the last one that was. */
+  inUse: Conversation;
   /** Follows a feed for `reader`. Undefined when it is followed here in another way already. */
-  add(name: string, wish: Wish, reader: Reader): Feed | undefined {
-    const known = this.feeds.get(name);
+  add(name: string, wish: Wish, reader: Reader): Feed | undefined;
+  remove(feed: Feed, reader: Reader): void;
+  /** How things stand with a feed. */
+  state(feed: Feed): ConnectionState;
+  /** Connects; or tries to, beside the connection in use. */
+  open(transport?: Transport, trial?: Trial): void;
+  /** From now on this is the connection in use. */
+  changeTo(talk: Conversation): void;
+  /** One came to its end: decides what comes next. */
+  end(talk: Conversation, ending: Ending): void;
+  /** Lets everything go, until it is woken. */
+  pause(reason?: string): void;
+  /** Something changed, perhaps for the better: if it waits, it need not wait any longer; if it may be dead, look. */
+  wake(): void;
+  /** Begins anew, by other means. */
+  restart(): void;
+}
+
+/** What is loaded, if it can be had, and before long. */
+const soon = <Part>(loading: Promise<Part>) =>
+  Promise.race([loading, new Promise<void>((resolve) => setTimeout(resolve, PATIENCE))]).catch(() => {});
+
+/**
+ * @param url where the gateway is, without a slash at the end
+ * @param shares whether tabs whose tokens claim the same have one connection
+ */
+export function linkTo(url: string, tokens: Tokens, transports: Transport[], shares: boolean, nth: number): Link {
+  const feeds = new Map<string, Feed>();
+  /** All that are open: the one in use, and perhaps a better one that is tried beside it. */
+  const talks = new Set<Conversation>();
+  const link: Link = {
+    ...{ url, transports, nth, feeds, refusal: undefined, inUse: new Conversation(feeds, transports[0]!) },
+    ...{ add, remove, state, open, changeTo, end, pause, wake, restart },
+  };
+  let sharing: Sharing | undefined;
+  /** Which of the transports is in use. */
+  let index = 0;
+  let strikes = 0;
+  let failures = 0;
+  /** Until when the gateway does not want us back (milliseconds since 1970). */
+  let notBefore = 0;
+  /** How often a token was refused since data came, and the last one that was. */
+  let refusals = 0;
+  let refused: string | undefined;
+  /** Until the next attempt. */
+  let timer: Timer;
+  let renewal: Timer;
+  /** Runs as long as the connection is wanted. */
+  let ticking: Timer;
+  let unwatch: (() => void) | undefined;
+
+  function add(name: string, wish: Wish, reader: Reader): Feed | undefined {
+    const known = feeds.get(name);
     const feed = known ?? new Feed(name, wish);
     if (JSON.stringify(feed.wish) !== JSON.stringify(wish)) return;
     const { place } = reader;
     if (place && wish.from === "now") place.cursor ??= feed.cursor;
     feed.readers.add(reader);
-    this.feeds.set(name, feed);
+    feeds.set(name, feed);
     // Not at once: it has not said yet where it wants to hear what comes of it.
     queueMicrotask(() => {
       if (!feed.readers.has(reader)) return;
-      if (this.denied) reader.refuse(this.denied);
-      else if (!this.#running) this.#start();
-      else if (!this.#current && !this.#timer) this.#open();
-      else if (!known) this.#talk((talk) => talk.subscribe(feed));
+      if (link.refusal) reader.look();
+      else if (!ticking) start();
+      else if (!talks.size && !timer) open();
+      else if (!known) tellAll((talk) => talk.subscribe(feed));
       // Of a stream nothing is kept: what this reader lacks is told once more, and the others don't listen.
-      else if (place) this.#talk((talk) => talk.restart(feed));
+      else if (place) tellAll((talk) => talk.leave(feed));
     });
     return feed;
   }
 
-  remove(feed: Feed, reader: Reader): void {
+  function remove(feed: Feed, reader: Reader): void {
     feed.readers.delete(reader);
-    if (feed.readers.size || this.feeds.get(feed.name) !== feed) return;
-    this.feeds.delete(feed.name);
-    this.#talk((talk) => talk.unsubscribe(feed));
-    setTimeout(() => this.feeds.size || this.#stop(), LINGER);
+    if (feed.readers.size || feeds.get(feed.name) !== feed) return;
+    feeds.delete(feed.name);
+    tellAll((talk) => talk.leave(feed));
+    setTimeout(() => feeds.size || stop(), LINGER);
   }
 
-  /** How things stand with a feed. */
-  state(feed: Feed): ConnectionState {
-    const { transport, talk } = this.#current ?? {};
-    const lost = talk?.lost;
-    const reason = lost?.reason ?? (talk?.stale ? "the gateway has lost sight of the data" : this.#reason);
-    const live = talk?.isLive(feed);
-    return {
-      state: this.#stateOf(feed, live, lost ? lost.down : this.#down),
-      asOf: this.#asOf,
-      reason: live ? "" : reason,
-      transport: transport ?? null,
-    };
+  function state(feed: Feed): ConnectionState {
+    const { inUse, refusal } = link;
+    const { trouble, asOf, transport } = inUse;
+    const unsure = trouble?.down ? "offline" : feed.known ? "stale" : "connecting";
+    const state = refusal ? "denied" : feed.ended ? "ended" : inUse.isLive(feed) ? "live" : unsure;
+    const reason = refusal?.message ?? trouble?.reason ?? "";
+    return { state, asOf, reason, transport: talks.has(inUse) ? transport : null };
   }
 
-  #stateOf(feed: Feed, live: boolean | undefined, down: boolean): ConnectionState["state"] {
-    if (this.denied) return "denied";
-    if (feed.ended) return "ended";
-    if (live) return "live";
-    if (down) return "offline";
-    return feed.known ? "stale" : "connecting";
+  function pause(reason = link.inUse.trouble?.reason): void {
+    if (!ticking) return;
+    link.inUse.trouble = { reason };
+    ticking = clearInterval(ticking) as undefined;
+    drop();
+    sharing = sharing?.close();
+    tellReaders();
   }
 
-  /** The talk on the connection that is in use. */
-  get talk(): Conversation | undefined {
-    return this.#current?.talk;
+  function restart(): void {
+    drop();
+    if (ticking) open();
   }
 
-  // What the page tells (page.ts: Patient).
-
-  readonly pause = (): void => {
-    if (!this.#running) return;
-    this.#running = this.#down = false;
-    clearInterval(this.#ticking);
-    this.#drop();
-    this.#resign();
-    this.#tell();
-  };
-
-  readonly wake = (): void => {
-    this.#hiddenAt = isHidden() ? Date.now() : 0;
-    if (this.#hiddenAt) return;
-    if (!this.#running) this.#start();
-    else if (this.#current) this.#look();
-    else if (Date.now() >= this.#notBefore) {
-      this.#failures = 0;
-      this.#open();
+  function wake(): void {
+    if (!ticking) start();
+    else if (talks.size) look();
+    else if (Date.now() >= notBefore) {
+      failures = 0;
+      open();
     }
-  };
+  }
 
-  readonly disconnect = (): void => {
-    if (this.#current) this.#over(this.#current, { reason: "there is no network", unreachable: true });
-  };
+  function start(): void {
+    if (link.refusal || !feeds.size) return;
+    ticking = setInterval(look, TICK);
+    open();
+  }
 
-  /** Whether it has one of the six requests that all tabs together can have over HTTP/1.1. */
-  get #holdsRequest(): boolean {
-    return /sse|poll/.test(this.#current?.transport ?? "");
+  function stop(): void {
+    pause();
+    unwatch = unwatch?.() as undefined;
   }
 
   // The connection.
 
-  #start(): void {
-    if (this.denied || !this.feeds.size) return;
-    this.#running = true;
-    this.#hiddenAt = isHidden() ? Date.now() : 0;
-    this.#unwatchPage ??= watchPage(this);
-    this.#ticking = setInterval(() => this.#look(), TICK);
-    this.#open();
-  }
-
-  #stop(): void {
-    this.pause();
-    this.#unwatchPage?.();
-    this.#unwatchPage = undefined;
-  }
-
-  async #open(better?: Transport): Promise<void> {
-    const talk = new Conversation(this.feeds, (said, feed) => attempt.wire?.say(said, feed));
-    const attempt: Attempt = { transport: better ?? this.transports[this.#index]!, talk, heard: 0, welcomed: 0 };
-    if (better) this.#trial = attempt;
-    else {
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-      this.#current = attempt;
+  async function open(transport = transports[index]!, trial?: Trial): Promise<void> {
+    const talk = new Conversation(feeds, transport, trial, link.inUse);
+    talks.add(talk);
+    if (!trial) {
+      timer = clearTimeout(timer) as undefined;
+      link.inUse = talk;
+      tellReaders();
     }
-    this.#tell();
-    let token: string;
     try {
-      token = attempt.token = await this.tokens.current(this.#refused);
+      const loading = "ononline" in globalThis && soon(parts.browser(url));
+      const token = (talk.token = await tokens.toShow(refused));
+      talk.heard = Date.now();
+      const browser = await loading;
+      if (!talks.has(talk)) return;
+      if (browser) {
+        unwatch ??= browser.watchPage(link);
+        if (shares) sharing = browser.share(link, token, sharing);
+      }
+      let open = sharing?.open;
+      if (open) talk.transport = "tab";
+      else open = transport === "websocket" ? openSocket : (await parts.networks(url)).open(link, transport);
+      if (!talks.has(talk)) return;
+      talk.wire = open({
+        ...{ url, token, feeds },
+        opened: () => talk.askForAll(),
+        hear: (message) => hear(talk, message),
+        over: (ending) => end(talk, ending),
+      });
+      if (!trial) renewLater(talk);
     } catch (error) {
-      const { status, code, message } = error as { status?: number; code?: string; message: string };
-      const denied = status === 401 || status === 403 || !this.tokens.renewable;
-      return this.#over(attempt, { reason: message, code: denied ? (code ?? "not_allowed") : "", after: 0 });
+      const { status, code = "not_allowed", message } = error as { status?: number; code?: string; message: string };
+      // For a part or a socket that can't be had the transport is to blame, for a token it is not.
+      const after = talk.token ? undefined : 0;
+      end(talk, { reason: message, code: status === 401 || status === 403 ? code : "", after, unheard: true });
     }
-    if (attempt !== this.#current && attempt !== this.#trial) return;
-    const name = this.shares && !this.#host && shareName(this, token);
-    if (name) this.#join(name);
-    const open = name ? openTab(name) : OPENERS[attempt.transport as Transport];
-    if (name) attempt.transport = "tab";
-    attempt.heard = Date.now();
-    attempt.wire = open({
-      url: this.url,
-      token,
-      feeds: this.feeds,
-      opened: () => talk.begin(),
-      hear: (message) => this.#hear(attempt, message),
-      over: (ending) => this.#over(attempt, ending),
-    });
-    if (!name && !better) this.#renewLater(attempt);
   }
 
-  #hear(attempt: Attempt, message: Message): void {
-    if (attempt !== this.#current && attempt !== this.#trial) return;
-    const { talk } = attempt;
-    attempt.heard = Date.now();
-    attempt.asked = false;
+  function hear(talk: Conversation, message: Message): void {
+    if (!talks.has(talk)) return;
+    talk.heard = Date.now();
     const told = talk.receive(message);
-    if (talk.gotData) this.#failures = this.#refusals = 0;
-    if (talk.over) return this.#over(attempt, talk.over);
-    if (talk.welcomed && !attempt.welcomed) this.#welcome(attempt);
-    if (attempt === this.#trial && [...this.feeds.values()].every((feed) => talk.isLive(feed))) this.#promote(attempt);
-    this.#asOf = talk.asOf ?? this.#asOf;
-    if (told) this.#host?.relay(message);
-    if (message.type !== "update" && message.type !== "chunk") this.#tell();
+    if (told && "feed" in message) failures = refusals = 0;
+    if (talk.over) return end(talk, talk.over);
+    talk.trial?.heard(talk);
+    if (told) sharing?.relay(message);
+    if (!/update|chunk/.test(message.type)) tellReaders();
   }
 
-  #welcome(attempt: Attempt): void {
-    attempt.welcomed = Date.now();
-    if (attempt !== this.#current) return;
-    this.#down = false;
-    this.#reason = "";
-    if (this.#index && attempt.transport !== "tab") this.#tryLater();
+  function changeTo(talk: Conversation): void {
+    close(link.inUse);
+    link.inUse = talk;
+    strikes = 0;
+    index = transports.indexOf(talk.transport as Transport);
+    renewLater(talk);
   }
 
-  /** The better transport is up to date: from now on it is the one. */
-  #promote(attempt: Attempt): void {
-    this.#current?.wire?.close();
-    this.#current = attempt;
-    this.#trial = null;
-    this.#strikes = 0;
-    this.#index = this.transports.indexOf(attempt.transport as Transport);
-    this.#welcome(attempt);
-    this.#renewLater(attempt);
-  }
-
-  /** Before long, tries one of the transports that are better than this one. */
-  #tryLater(): void {
-    clearTimeout(this.#trialTimer);
-    this.#trialTimer = setTimeout(
-      () => this.#trial ?? this.#open(this.transports[Math.floor(Math.random() * this.#index)]),
-      this.#trialPause,
-    );
-    this.#trialPause = Math.min(this.#trialPause * 2, LONGEST_TRIAL);
-  }
-
-  /** An attempt came to its end: decides what comes next. */
-  #over(attempt: Attempt, ending: Ending): void {
-    attempt.wire?.close();
-    if (attempt === this.#trial) {
-      this.#trial = null;
-      this.#tryLater();
+  function end(talk: Conversation, ending: Ending): void {
+    if (!close(talk)) return;
+    if (talk !== link.inUse) return talk.trial?.failed();
+    drop();
+    const { since, last, trouble } = talk;
+    const { reason, code, after } = { ...ending, ...last };
+    const down = trouble?.down || !since || !!ending.unreachable;
+    talk.trouble = { reason, down };
+    const done = ending.done || [...feeds.values()].every(({ ended }) => ended);
+    if (!done) {
+      const codes = `${code} ${ending.code}`;
+      const noToken = TOKEN_REFUSED.test(codes);
+      if (FOR_GOOD.test(codes) || (noToken && (!tokens.getNew || ++refusals >= MOST_REFUSALS))) {
+        link.refusal = new RuncastError(code!, reason);
+        return stop(); // whoever looks now sees it
+      }
+      if (noToken) refused = talk.token;
+      else if (after === undefined) {
+        // Two strikes, and it is the next transport's turn; after the last one the first again: it was the network.
+        if (since && Date.now() - since > GOOD_LIFE) strikes = 0;
+        strikes += ending.unheard ? 2 : 1;
+        if (strikes > 1) {
+          strikes = 0;
+          index = (index + 1) % transports.length;
+        }
+      }
+      // Full jitter: those that lost the same gateway don't come back together.
+      const jittered = Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++);
+      const told = after ?? ending.retry ?? 0;
+      notBefore = Date.now() + told;
+      timer = setTimeout(open, Math.max(jittered, told));
+      sharing?.relay({ type: "heartbeat", state: "stale", reason, down });
     }
-    if (attempt !== this.#current) return;
-    clearTimeout(this.#renewal);
-    clearTimeout(this.#trialTimer);
-    const { last, welcomed } = { ...attempt, ...attempt.talk };
-    const reason = last.reason || ending.reason;
-    const code = last.code || ending.code;
-    this.#current = null;
-    this.#reason = reason;
-    this.#down ||= !welcomed || !!ending.unreachable;
-    this.#trial?.wire?.close();
-    this.#trial = null;
-    if (ending.done || [...this.feeds.values()].every(({ ended }) => ended)) return this.#tell();
-    const verdict = verdictOf(`${code} ${ending.code}`);
-    const renews = verdict === "new token" && this.tokens.renewable && ++this.#refusals < MOST_REFUSALS;
-    if (renews) this.#refused = attempt.token;
-    else if (verdict !== "come back") return this.#deny(new RuncastError(code ?? "", reason));
-    else if (attempt.transport === "tab") ending.silent && this.#election?.steal();
-    else if (ending.after === undefined && last.after === undefined) this.#blame(attempt, ending);
-    // Full jitter: those that lost the same gateway don't come back together.
-    const jittered = Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures++);
-    const told = last.after ?? ending.after ?? ending.retry ?? 0;
-    this.#notBefore = Date.now() + told;
-    this.#timer = setTimeout(() => this.#open(), Math.max(jittered, told));
-    this.#host?.relay({ type: "lost", down: this.#down, reason });
-    this.#tell();
-  }
-
-  /** Two strikes, and it is the next transport's turn; after the last one the first again: it was the network. */
-  #blame({ welcomed }: Attempt, { silent }: Ending): void {
-    const good = welcomed && Date.now() - welcomed > GOOD_LIFE;
-    if (good) this.#trialPause = FIRST_TRIAL;
-    this.#strikes = (good ? 0 : this.#strikes) + (silent ? 2 : 1);
-    if (this.#strikes < 2) return;
-    this.#strikes = 0;
-    this.#index = (this.#index + 1) % this.transports.length;
-  }
-
-  #deny(error: RuncastError): void {
-    this.denied = error;
-    this.#stop();
-    for (const feed of this.feeds.values()) for (const reader of feed.readers) reader.refuse(error);
+    tellReaders();
   }
 
   /** Looks whether the other end is still there. A laptop that slept finds out at once. */
-  #look(): void {
-    if (this.#hiddenAt && this.#holdsRequest && Date.now() - this.#hiddenAt > HIDDEN) {
-      this.#reason = "the page is hidden";
-      return this.pause();
+  function look(): void {
+    for (const talk of talks) {
+      const { wire, heard, since, heartbeatMs } = talk;
+      if (!wire?.watched && Date.now() - heard > (since ? 2 * heartbeatMs : WELCOME))
+        end(talk, { reason: "nothing is heard any more", unheard: true });
     }
-    for (const attempt of [this.#current, this.#trial]) {
-      if (!attempt?.wire) continue;
-      const { talk, heard, welcomed, transport } = attempt;
-      const tab = transport === "tab";
-      const patience = welcomed ? 2 * talk.heartbeatMs : tab ? TAB_WELCOME : WELCOME;
-      const silence = Date.now() - heard - patience;
-      if (silence < 0) continue;
-      if (tab && welcomed && !attempt.asked) {
-        attempt.asked = true;
-        attempt.heard = Date.now() - patience + TAB_WELCOME;
-        talk.say({ type: "hello" });
-      } else this.#over(attempt, { reason: "nothing is heard any more", silent: true });
-    }
+  }
+
+  function close(talk: Conversation): boolean {
+    talk.wire?.close();
+    return talks.delete(talk);
   }
 
   /** Lets go of all connections. */
-  #drop(): void {
-    for (const timer of [this.#timer, this.#trialTimer, this.#renewal]) clearTimeout(timer);
-    for (const attempt of [this.#current, this.#trial]) attempt?.wire?.close();
-    this.#current = this.#trial = null;
-    this.#timer = undefined;
+  function drop(): void {
+    timer = clearTimeout(timer) as undefined;
+    clearTimeout(renewal);
+    talks.forEach(close);
   }
 
-  #talk(tell: (talk: Conversation) => void): void {
-    for (const attempt of [this.#current, this.#trial]) if (attempt?.wire) tell(attempt.talk);
+  function tellAll(tell: (talk: Conversation) => void): void {
+    for (const talk of talks) if (talk.wire) tell(talk);
   }
 
   /** Whoever reads may want to say how things stand. */
-  #tell(): void {
-    for (const feed of this.feeds.values()) for (const reader of feed.readers) reader.look();
+  function tellReaders(): void {
+    for (const feed of feeds.values()) for (const reader of feed.readers) reader.look();
   }
 
-  // Its token.
-
-  #renewLater(attempt: Attempt, after = renewalIn(attempt.token!)): void {
-    clearTimeout(this.#renewal);
-    if (after < Infinity && this.tokens.renewable) {
-      this.#renewal = setTimeout(() => this.#renew(attempt), Math.min(after, LONGEST_TIMER));
-    }
+  /** Renews its token in time. When there is none to be had yet, asks again, also when the old one is over. */
+  function renewLater(talk: Conversation, after = renewalIn(talk.token)): void {
+    clearTimeout(renewal);
+    if (!tokens.getNew || talk.transport === "tab") return;
+    renewal = setTimeout(async () => {
+      const token = await tokens.toShow(talk.token).catch(() => talk.token);
+      if (!talks.has(talk)) return;
+      if (token === talk.token) return renewLater(talk, RENEW_AGAIN * (1 + Math.random()));
+      talk.token = token;
+      tellAll((talk) => talk.say({ type: "authenticate", token }));
+      renewLater(talk);
+    }, after);
   }
 
-  async #renew(attempt: Attempt): Promise<void> {
-    const token = await this.tokens.current(attempt.token).catch(() => attempt.token!);
-    if (attempt !== this.#current) return;
-    // When there is none to be had yet, it is asked for again, as long as the old one holds and longer.
-    if (token === attempt.token) return this.#renewLater(attempt, RENEW_AGAIN * (1 + Math.random()));
-    attempt.token = token;
-    this.#talk((talk) => talk.say({ type: "authenticate", token }));
-    this.#renewLater(attempt);
-  }
-
-  // Sharing it with other tabs (sharing.ts).
-
-  #join(name: string): void {
-    this.#election ??= new Election(name, {
-      lead: () => {
-        this.#host = new Host(name, this);
-        this.#drop();
-        this.#open();
-      },
-      follow: () => {
-        this.#resign();
-        this.#drop();
-        if (this.#running) this.#open();
-      },
-      alone: () => {
-        this.shares = false;
-        this.#drop();
-        this.#open();
-      },
-    });
-  }
-
-  #resign(): void {
-    this.#host?.close();
-    this.#host = null;
-    this.#election?.resign();
-    this.#election = null;
-  }
+  return link;
 }

@@ -60,20 +60,15 @@ export interface Heartbeat {
   state: "live" | "stale";
   asOf?: string;
   cursor?: string;
+  /** Of a tab that lost the connection which it has for others: why, and whether it can't come back at once. */
+  reason?: string | undefined;
+  down?: boolean | undefined;
 }
 
 export interface Welcome {
   type: "welcome";
   connection?: string;
   heartbeatSeconds?: number;
-}
-
-/** What the tab that holds the connection says of it to the others (sharing.ts). */
-export interface Lost {
-  type: "lost";
-  /** Whether it can't come back at once. */
-  down: boolean;
-  reason: string;
 }
 
 export type Message =
@@ -83,11 +78,6 @@ export type Message =
   | StreamMessage
   | Heartbeat
   | Welcome
-  | Lost
   | { type: "error"; code: string; message: string; retry?: boolean; feed?: string; afterMilliseconds?: number }
   | { type: "unsubscribed"; feed: string }
-  | { type: "reconnect"; afterMilliseconds: number; reason: string }
-  /** Another tab holds the connection now. */
-  | { type: "hello" }
-  /** From now on what that tab hears of this feed is all there is to know. */
-  | { type: "following"; feed: string };
+  | { type: "reconnect"; afterMilliseconds: number; reason: string };

@@ -18,14 +18,14 @@ export interface News {
   transitions: [Run, Transition][];
   chunk?: Chunk;
   /** A stream is told from the chunk of this number on; what came before is void. */
-  begin?: number;
+  from?: number;
   /** The run of a run feed, or of a stream that was read to its end, reached this final status. */
   end?: Status;
   /** The feed can't be told on from here: it was forgotten, and must be asked for from its beginning. */
   outOfStep?: boolean;
 }
 
-const news = (more?: Partial<News>): News => ({ ids: [], transitions: [], ...more });
+const nothing = (): News => ({ ids: [], transitions: [] });
 
 /** The runs of one feed. Outlives connections. */
 export class RunMirror {
@@ -42,78 +42,74 @@ export class RunMirror {
   /** Runs from before a snapshot that replaces all, until its last page says which of them are gone. */
   #replaced = new Map<string, Run>();
 
-  apply(message: Snapshot | Update | End): News {
-    if (message.type === "snapshot") return this.#snapshot(message);
-    if (!this.cursor) return news(); // of a subscription that began with what we have given up since
-    return message.type === "update" ? this.#update(message) : this.#end(message);
+  takeIn(message: Snapshot | Update | End): News {
+    const told = nothing();
+    const { type } = message;
+    if (type === "snapshot" && message.replaces) {
+      this.#forget();
+      this.resyncs++;
+    } else if (!this.cursor) return told; // of a subscription that began with what we have given up since
+    if (type === "end") {
+      // Each reconnect tells it again.
+      if (this.ended !== message.status) told.end = this.ended = message.status;
+    } else {
+      // Where another connection was faster, its news is newer than this.
+      const known = covers(this.cursor, message.cursor);
+      if (type === "snapshot") this.#snapshot(message, known, told);
+      else if (!known) this.#update(message, told);
+    }
+    return told;
   }
 
   /** Everything up to `cursor` was told. */
-  advance(cursor: string): void {
+  advanceTo(cursor: string): void {
     if (!covers(this.cursor, cursor)) this.cursor = cursor;
   }
 
-  #snapshot({ runs, replaces, complete, truncated, cursor }: Snapshot): News {
-    const told = news();
-    if (replaces) {
-      this.#forget();
-      this.resyncs++;
-    } else if (!this.cursor) return told;
-    // Where another connection was faster, its news is newer than these.
-    if (replaces || !covers(this.cursor, cursor)) for (const run of runs) this.#put(run, told);
-    this.advance(cursor);
-    if (complete) {
-      this.complete = true;
-      this.truncated = truncated;
-      for (const id of this.#replaced.keys()) if (!this.runs.has(id)) told.ids.push(id);
-      this.#replaced.clear();
-    }
-    return told;
+  #snapshot({ runs, complete, truncated, cursor }: Snapshot, known: boolean, told: News): void {
+    if (!known) for (const run of runs) this.#put(run, told);
+    this.advanceTo(cursor);
+    if (!complete) return;
+    this.complete = true;
+    this.truncated = truncated;
+    for (const id of this.#replaced.keys()) if (!this.runs.has(id)) told.ids.push(id);
+    this.#replaced.clear();
   }
 
-  #update({ run, whole, metadata, transition, cursor }: Update): News {
-    const told = news();
-    if (covers(this.cursor, cursor)) return told;
-    const before = this.runs.get(run.id);
-    if (!whole && !before) {
+  #update({ run, whole, metadata, transition, cursor }: Update, told: News): void {
+    const before = whole ? null : this.runs.get(run.id);
+    if (before === undefined) {
       this.#forget();
-      return news({ outOfStep: true });
+      told.outOfStep = true;
+      return;
     }
-    const next = { ...(whole ? null : before), ...run } as Run;
-    if (metadata && !whole) {
-      next.metadata = { ...before!.metadata, ...metadata.changed };
+    const next = { ...before, ...run } as Run;
+    if (before && metadata) {
+      next.metadata = { ...before.metadata, ...metadata.changed };
       for (const key of metadata.deleted ?? []) delete next.metadata[key];
     }
     this.#put(next, told, transition);
-    this.advance(cursor);
-    return told;
-  }
-
-  #end({ status }: End): News {
-    const again = this.ended === status; // each reconnect tells it again
-    this.ended = status;
-    return news(again ? {} : { end: status });
+    this.advanceTo(cursor);
   }
 
   #put(run: Run, told: News, heard?: Transition): void {
     const { id } = run;
-    const here = this.runs.get(id);
-    const before = here ?? this.#replaced.get(id);
+    const { runs } = this;
+    // One that was created again under the same id has a history of its own.
+    const historyOf = (known?: Run) => (known?.createdAt === run.createdAt && known.transitions) || [];
+    const here = historyOf(runs.get(id));
     for (const name in run) if (run[name as keyof Run] === null) delete run[name as keyof Run];
-    // A run that was created again under the same id has a history of its own, and what was known before a snapshot
-    // that replaces all may never have happened.
-    const known = here?.createdAt === run.createdAt ? (here?.transitions ?? []) : [];
-    const all = new Map(
-      [...known, ...(run.transitions ?? []), ...(heard ? [heard] : [])].map((each) => [each.sequence, each]),
-    );
+    // What was known before a snapshot that replaces all may never have happened: it is only not told again.
+    const history = [...here, ...(run.transitions ?? []), ...(heard ? [heard] : [])];
+    const all = new Map(history.map((each) => [each.sequence, each]));
     if (all.size) run.transitions = [...all.values()].sort((a, b) => a.sequence - b.sequence);
-    const seen = new Set(before?.transitions?.map(named));
+    const seen = new Set([...here, ...historyOf(this.#replaced.get(id))].map(named));
     for (const each of run.transitions ?? []) if (!seen.has(named(each))) told.transitions.push([run, each]);
-    this.runs.delete(id);
-    this.runs.set(id, run);
+    runs.delete(id);
+    runs.set(id, run);
     told.ids.push(id);
     if (!isFinal(run.status)) this.ended = null;
-    if (this.runs.size > MAX_RUNS) this.#makeRoom(told);
+    if (runs.size > MAX_RUNS) this.#makeRoom(told);
   }
 
   /** Forgets the run that ended longest ago, if any did. Should it change after all, the feed begins anew. */
@@ -145,23 +141,22 @@ export class StreamPlace {
   /** @param cursor what the reader has already; null to begin at the start, or now. */
   constructor(public cursor: string | null) {}
 
-  apply(message: StreamMessage | End): News {
-    const { cursor = this.cursor! } = message;
-    switch (message.type) {
-      case "begin":
-        // Told to another reader of the same connection, who began later than we.
-        if (covers(this.cursor, cursor) && message.firstIndex <= this.#next) return news();
-        this.cursor = cursor;
-        this.#next = message.firstIndex;
-        return news({ begin: this.#next });
-      case "chunk":
-        if (!this.cursor || covers(this.cursor, cursor) || message.index < this.#next) return news();
-        this.cursor = cursor;
-        this.#next = message.index + 1;
-        return news({ chunk: { index: message.index, value: message.chunk, cursor } });
-      case "end":
-        this.cursor = cursor;
-        return news({ end: message.status });
+  takeIn(message: StreamMessage | End): News {
+    const told = nothing();
+    const { type, cursor = this.cursor! } = message;
+    const known = covers(this.cursor, cursor);
+    if (type === "end") told.end = message.status;
+    else if (type === "begin") {
+      // Known it is when it was told to another reader of the same connection, who began later than we.
+      if (known && message.firstIndex <= this.#next) return told;
+      told.from = this.#next = message.firstIndex;
+    } else {
+      const { index, chunk: value } = message;
+      if (!this.cursor || known || index < this.#next) return told;
+      this.#next = index + 1;
+      told.chunk = { index, value, cursor };
     }
+    this.cursor = cursor;
+    return told;
   }
 }

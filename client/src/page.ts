@@ -1,27 +1,18 @@
 // What happens to a page that concerns its connection: seen or hidden, frozen or left, online or not.
 
-export interface Patient {
-  /** Something changed, perhaps for the better: if it waits, it need not wait any longer; if it may be dead, look. */
-  wake(): void;
-  /** Let everything go until it is woken. */
-  pause(): void;
-  /** The browser says that there is no network. */
-  disconnect(): void;
-}
+import type { Link } from "./link.ts";
 
-export const isHidden = (): boolean => !!globalThis.document?.hidden;
-
-/** Tells `patient` what happens, until what is returned is called. Where there is no page, little does. */
-export function watchPage({ wake, pause, disconnect }: Patient): () => void {
+/** Lets `link` know what happens, until what is returned is called. */
+export function watchPage(link: Link): () => void {
   const done = new AbortController();
-  const on = (target: EventTarget | undefined, types: string, hear: () => void) => {
-    for (const type of types.split(" ")) target?.addEventListener?.(type, hear, done);
+  const on = (types: string, hear: () => void) => {
+    // Some of them happen to the document, and don't bubble.
+    const options = { capture: true, signal: done.signal };
+    for (const type of types.split(" ")) addEventListener(type, hear, options);
   };
   // Not `unload`: with it a page is not kept for when its visitor comes back.
-  on(globalThis as never, "online pageshow", wake);
-  on(globalThis as never, "offline", disconnect);
-  on(globalThis as never, "pagehide", pause);
-  on(globalThis.document, "visibilitychange resume", wake);
-  on(globalThis.document, "freeze", pause);
+  on("online pageshow visibilitychange resume", () => globalThis.document?.hidden || link.wake());
+  on("offline", () => link.end(link.inUse, { reason: "there is no network", unreachable: true }));
+  on("pagehide freeze", () => link.pause());
   return () => done.abort();
 }

@@ -2,8 +2,7 @@
 
 import type { RuncastError } from "./errors.ts";
 import type { Feed, Reader } from "./feeds.ts";
-import type { ConnectionState } from "./attempt.ts";
-import type { Link } from "./link.ts";
+import type { ConnectionState, Link } from "./link.ts";
 import type { News, StreamPlace } from "./mirror.ts";
 import type { Chunk, Run, Status, Transition } from "./run.ts";
 
@@ -41,7 +40,12 @@ export interface Events {
   connection: [connection: ConnectionState];
 }
 
-type Listener<Name extends keyof Events> = (...told: Events[Name]) => void;
+/** Also for those who iterate: what they are to be given next, or that there is nothing more. */
+interface Told extends Events {
+  item: [key?: unknown, item?: unknown];
+}
+
+type Listener<Name extends keyof Told> = (...told: Told[Name]) => void;
 
 /** How long a change waits for an animation frame. In a hidden page there are none. */
 const FRAME = 250;
@@ -53,23 +57,22 @@ export class Subscription<Item = Run> implements Reader {
   #feed!: Feed;
   #link!: Link;
   #view!: View;
-  #listeners: { [Name in keyof Events]?: Set<Listener<Name>> } = {};
+  readonly #listeners: { [Name in keyof Told]?: Set<Listener<Name>> } = {};
   #changed = new Set<string>();
   #due = false;
   #told!: ConnectionState;
-  #takers = new Set<(key?: unknown, item?: Item) => void>();
   /** Whether nothing more is expected, and whether nothing more is wanted. */
   #over = false;
   #closed = false;
-  #error: Error | null = null;
+  #error: Error | undefined;
   #settle!: (run: Run | null) => void;
   #fail!: (error: Error) => void;
 
-  /** @param follow finds a connection for this reader, beginning with one after `refused`, where it could not be had */
+  /** @param findLink finds a connection for this reader, after `refused`, where it could not be had */
   constructor(
-    readonly follow: (reader: Reader, refused?: Link) => [Link, Feed],
+    readonly findLink: (reader: Reader, refused?: Link) => [Link, Feed],
     place?: StreamPlace,
-    private forget: () => void = () => {},
+    private forget?: () => void,
   ) {
     this.place = place;
     this.ended = new Promise((settle, fail) => {
@@ -104,57 +107,59 @@ export class Subscription<Item = Run> implements Reader {
 
   /** What is known, and then what changes: runs as they are now, or every chunk. Ends as the run or the stream does. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Item, void, undefined> {
-    const items = new Map<unknown, Item>();
+    const items = new Map<unknown, unknown>(this.#feed.mirror.runs);
     let wake = () => {};
-    const take = (key?: unknown, item?: Item) => {
+    const take: Listener<"item"> = (key, item) => {
       items.delete(key); // so that what changed last comes last
       if (item) items.set(key, item);
       wake();
     };
-    for (const [id, run] of this.#feed.mirror.runs) items.set(id, run as Item);
-    this.#takers.add(take);
+    const stop = this.on("item" as never, take as never);
     try {
       for (;;) {
         for (const [key, item] of items) {
           items.delete(key);
-          yield item;
+          yield item as Item;
         }
         if (this.#error) throw this.#error;
         if (this.#over) return;
         await new Promise<void>((resolve) => (wake = resolve));
       }
     } finally {
-      this.#takers.delete(take);
+      stop();
     }
   }
 
   // What the feed tells (feeds.ts: Reader).
 
-  hear({ ids, transitions, chunk, begin, end }: News): void {
+  hear({ ids, transitions, chunk, from, end }: News): void {
     const { runs, complete } = this.#feed.mirror;
-    if (begin != null) this.#emit("begin", begin);
+    const news = ids.length || complete !== this.#view.complete;
+    if (from != null) this.#emit("begin", from);
     for (const [run, transition] of transitions) this.#emit("transition", run, transition);
     for (const id of ids) {
       this.#changed.add(id);
-      this.#give(id, runs.get(id) as Item);
+      this.#emit("item", id, runs.get(id));
+      this.#over = false; // a new attempt opens it again
     }
     if (chunk) {
       this.#emit("chunk", chunk);
-      this.#give(chunk.index, chunk as Item);
+      this.#emit("item", chunk.index, chunk);
     }
-    if (ids.length) this.#over = false; // a new attempt opens it again
     if (end && !this.#over) {
       const run = this.#run;
       this.#over = true;
       this.#settle(run);
       this.#emit("end", end, run);
-      this.#give();
+      this.#emit("item");
     }
-    if (ids.length || end || complete !== this.#view.complete) this.look();
-    if (ids.length || complete !== this.#view.complete) this.#showSoon();
+    if (news || end) this.look();
+    if (news) this.#showSoon();
   }
 
   look(): void {
+    const { refusal } = this.#link;
+    if (refusal) this.refuse(refusal);
     const now = this.connection;
     const { state, reason, transport } = this.#told;
     if (now.state === state && now.reason === reason && now.transport === transport) return;
@@ -168,25 +173,22 @@ export class Subscription<Item = Run> implements Reader {
     if (error.code === "already_subscribed") return this.#follow(this.#link);
     this.#error = error;
     this.#emit("error", error);
-    this.look();
     this.#leave(error);
+    this.look();
   }
 
   #follow(refused?: Link): void {
-    [this.#link, this.#feed] = this.follow(this, refused);
-    const { runs } = this.#feed.mirror;
+    [this.#link, this.#feed] = this.findLink(this, refused);
+    const { mirror } = this.#feed;
     this.#told = this.connection;
     this.#view = this.#look();
     // Others followed it before: what they were told is told to this one, once it listens.
-    if (runs.size) {
-      queueMicrotask(() => {
-        const transitions = [...runs.values()].flatMap((run) =>
-          (run.transitions ?? []).map((each) => [run, each] as [Run, Transition]),
-        );
-        const end = this.#feed.mirror.ended;
-        this.hear({ ids: [...runs.keys()], transitions, ...(end && { end }) });
-      });
-    }
+    queueMicrotask(() => {
+      const { ended } = mirror;
+      const transitions: [Run, Transition][] = [];
+      for (const run of mirror.runs.values()) for (const each of run.transitions ?? []) transitions.push([run, each]);
+      this.hear({ ids: [...mirror.runs.keys()], transitions, ...(ended && { end: ended }) });
+    });
   }
 
   get #run(): Run | null {
@@ -195,9 +197,10 @@ export class Subscription<Item = Run> implements Reader {
 
   #look(): View {
     const { runs, complete, truncated, resyncs } = this.#feed.mirror;
+    const { connection } = this;
     const changed = this.#changed;
     this.#changed = new Set();
-    return { runs, run: this.#run, complete, truncated, resyncs, connection: this.connection, changed };
+    return { runs, run: this.#run, complete, truncated, resyncs, connection, changed };
   }
 
   #showSoon(): void {
@@ -209,16 +212,10 @@ export class Subscription<Item = Run> implements Reader {
       this.#view = this.#look();
       this.#emit("change", this.#view);
     };
-    if (!globalThis.requestAnimationFrame) return queueMicrotask(show);
-    requestAnimationFrame(show);
-    setTimeout(show, FRAME);
+    setTimeout(show, globalThis.requestAnimationFrame?.(show) && FRAME);
   }
 
-  #give(key?: unknown, item?: Item): void {
-    for (const take of this.#takers) take(key, item);
-  }
-
-  #emit<Name extends keyof Events>(name: Name, ...told: Events[Name]): void {
+  #emit<Name extends keyof Told>(name: Name, ...told: Told[Name]): void {
     for (const listener of this.#listeners[name] ?? []) {
       try {
         (listener as Listener<Name>)(...told);
@@ -236,7 +233,7 @@ export class Subscription<Item = Run> implements Reader {
     this.#closed = this.#over = true;
     this.#link.remove(this.#feed, this);
     this.#fail(why);
-    this.#give();
-    this.forget();
+    this.#emit("item");
+    this.forget?.();
   }
 }

@@ -16,6 +16,8 @@ export interface TokenOptions {
   tokenUrl?: string | undefined;
 }
 
+const LONGEST_TIMER = 2 ** 31 - 1;
+
 /** What a JWT says; null when it is something else, such as a secret key. Nobody here can tell whether it is true. */
 export function claimsOf(token: string): Record<string, unknown> | null {
   try {
@@ -25,48 +27,48 @@ export function claimsOf(token: string): Record<string, unknown> | null {
   }
 }
 
-/** How long to wait until it is time to renew a token that came now, in milliseconds; Infinity for one that lasts. */
+/** How long to wait until it is time to renew a token that came now, in milliseconds: as long as can be if it lasts. */
 export function renewalIn(token: string): number {
   const { exp, iat } = (claimsOf(token) ?? {}) as { exp?: number; iat?: number };
-  if (!exp) return Infinity;
+  if (!exp) return LONGEST_TIMER;
   const left = exp * 1000 - Date.now();
   const life = iat ? (exp - iat) * 1000 : left;
   // A clock that is wrong by more than its life says nothing of how much is left. Pages that were opened together
   // don't ask together.
-  return (left > 0 && left < life ? left : life) * (0.6 + Math.random() / 5);
+  return Math.min((left > 0 && left < life ? left : life) * (0.6 + Math.random() / 5), LONGEST_TIMER);
 }
 
 export class Tokens {
+  /** Asks for another one, if that can be done. */
+  readonly getNew: (() => Made | Promise<Made>) | undefined;
   #current: string | undefined;
   #making: Promise<string> | undefined;
-  readonly #make: (() => Made | Promise<Made>) | undefined;
 
   constructor({ token, getToken, tokenUrl }: TokenOptions) {
     this.#current = token;
-    this.#make = getToken ?? (tokenUrl ? () => post(tokenUrl) : undefined);
-  }
-
-  /** Whether another one can be had. */
-  get renewable(): boolean {
-    return !!this.#make;
+    this.getNew = getToken ?? (tokenUrl ? () => post(tokenUrl) : undefined);
   }
 
   /** The token to show now: another than `refused`, if one can be had. Asks once, however many wait for it. */
-  async current(refused?: string): Promise<string> {
+  async toShow(refused?: string): Promise<string> {
     if (this.#current && this.#current !== refused) return this.#current;
-    if (!this.#make) throw new RuncastError("not_authenticated", "there is no token");
-    this.#making ??= this.#ask().finally(() => (this.#making = undefined));
-    return this.#making;
+    return (this.#making ??= this.#ask().finally(() => (this.#making = undefined)));
   }
 
   async #ask(): Promise<string> {
-    const made = await this.#make!();
-    return (this.#current = typeof made === "string" ? made : made.token);
+    if (!this.getNew) throw refusal("there is no token", 401, "not_authenticated");
+    const made = await this.getNew();
+    const token = (made as { token?: string })?.token ?? made;
+    if (!token || typeof token !== "string") throw new TypeError("what should be a token is none");
+    return (this.#current = token);
   }
 }
+
+const refusal = (message: string, status: number, code?: string) =>
+  Object.assign(new RuncastError(code!, message), { status });
 
 async function post(url: string): Promise<Made> {
   const answer = await fetch(url, { method: "POST", credentials: "include" });
   if (answer.ok) return answer.json();
-  throw Object.assign(new RuncastError("not_allowed", `${url} answers ${answer.status}`), { status: answer.status });
+  throw refusal(`${url} answers ${answer.status}`, answer.status);
 }

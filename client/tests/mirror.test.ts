@@ -45,7 +45,7 @@ describe("a mirror of runs", () => {
   test("puts updates on a snapshot, and tells every status once", () => {
     const mirror = new RunMirror();
     const told = [snapshot([runAt(1)]), update(1), update(1), update(2), update(3)].flatMap(
-      (message) => mirror.apply(message).transitions,
+      (message) => mirror.takeIn(message).transitions,
     );
     assert.deepEqual(statusesOf(told), LIFE);
     assert.deepEqual(mirror.runs.get("run_1"), { ...runAt(4) });
@@ -54,20 +54,20 @@ describe("a mirror of runs", () => {
 
   test("tells after a cut what was missed, and nothing twice", () => {
     const mirror = new RunMirror();
-    mirror.apply(snapshot([runAt(1)]));
-    assert.deepEqual(statusesOf(mirror.apply(snapshot([runAt(3)], { replaces: false, cursor: "e-12" })).transitions), [
+    mirror.takeIn(snapshot([runAt(1)]));
+    assert.deepEqual(statusesOf(mirror.takeIn(snapshot([runAt(3)], { replaces: false, cursor: "e-12" })).transitions), [
       "DEQUEUED",
       "EXECUTING",
     ]);
-    assert.deepEqual(statusesOf(mirror.apply(snapshot([runAt(4)], { cursor: "f-1" })).transitions), ["COMPLETED"]);
+    assert.deepEqual(statusesOf(mirror.takeIn(snapshot([runAt(4)], { cursor: "f-1" })).transitions), ["COMPLETED"]);
   });
 
   test("changes metadata by key, empties what is null, and leaves the run before as it was", () => {
     const mirror = new RunMirror();
-    mirror.apply(snapshot([runAt(1, { metadata: { a: 1, b: 2 }, output: 5 })]));
+    mirror.takeIn(snapshot([runAt(1, { metadata: { a: 1, b: 2 }, output: 5 })]));
     const before = mirror.runs.get("run_1")!;
     const change = { run: { id: "run_1", output: null }, metadata: { changed: { a: 3, c: 4 }, deleted: ["b"] } };
-    mirror.apply(update(1, change as Partial<Update>));
+    mirror.takeIn(update(1, change as Partial<Update>));
     assert.deepEqual(mirror.runs.get("run_1")!.metadata, { a: 3, c: 4 });
     assert.ok(!("output" in mirror.runs.get("run_1")!));
     assert.deepEqual([before.metadata, before.output], [{ a: 1, b: 2 }, 5]);
@@ -75,37 +75,37 @@ describe("a mirror of runs", () => {
 
   test("forgets what a snapshot that replaces all does not bring back, and says so", () => {
     const mirror = new RunMirror();
-    mirror.apply(snapshot([runAt(1), runAt(1, { id: "run_2" })]));
-    assert.deepEqual(mirror.apply(snapshot([runAt(1)], { complete: false, cursor: "f-1p" })).ids, ["run_1"]);
-    assert.deepEqual(mirror.apply(snapshot([], { replaces: false, cursor: "f-2" })).ids, ["run_2"]);
+    mirror.takeIn(snapshot([runAt(1), runAt(1, { id: "run_2" })]));
+    assert.deepEqual(mirror.takeIn(snapshot([runAt(1)], { complete: false, cursor: "f-1p" })).ids, ["run_1"]);
+    assert.deepEqual(mirror.takeIn(snapshot([], { replaces: false, cursor: "f-2" })).ids, ["run_2"]);
     assert.deepEqual([...mirror.runs.keys()], ["run_1"]);
   });
 
   test("is not set back by a connection that was slower", () => {
     const mirror = new RunMirror();
-    mirror.apply(snapshot([runAt(1)]));
-    mirror.apply(update(1));
-    mirror.apply(update(2));
-    mirror.apply(snapshot([runAt(2)], { replaces: false, cursor: "e-11" }));
+    mirror.takeIn(snapshot([runAt(1)]));
+    mirror.takeIn(update(1));
+    mirror.takeIn(update(2));
+    mirror.takeIn(snapshot([runAt(2)], { replaces: false, cursor: "e-11" }));
     assert.equal(mirror.runs.get("run_1")!.status, "EXECUTING");
   });
 
   test("is out of step when a part of a run comes that it never had, and begins anew", () => {
     const mirror = new RunMirror();
-    mirror.apply(snapshot([]));
-    assert.ok(mirror.apply(update(1)).outOfStep);
+    mirror.takeIn(snapshot([]));
+    assert.ok(mirror.takeIn(update(1)).outOfStep);
     assert.deepEqual([mirror.cursor, mirror.complete], [null, false]);
-    assert.deepEqual(mirror.apply(update(2)).ids, []);
-    assert.deepEqual(mirror.apply(snapshot([runAt(4)])).ids, ["run_1"]);
+    assert.deepEqual(mirror.takeIn(update(2)).ids, []);
+    assert.deepEqual(mirror.takeIn(snapshot([runAt(4)])).ids, ["run_1"]);
   });
 
   test("tells an end once, and again when a new attempt ended", () => {
     const mirror = new RunMirror();
     const end = { type: "end", feed: "run:run_1", status: "COMPLETED" } as const;
-    mirror.apply(snapshot([runAt(4)]));
-    assert.deepEqual([mirror.apply(end).end, mirror.apply(end).end], ["COMPLETED", undefined]);
-    mirror.apply(snapshot([runAt(3)], { cursor: "e-20", replaces: false }));
-    assert.equal(mirror.apply(end).end, "COMPLETED");
+    mirror.takeIn(snapshot([runAt(4)]));
+    assert.deepEqual([mirror.takeIn(end).end, mirror.takeIn(end).end], ["COMPLETED", undefined]);
+    mirror.takeIn(snapshot([runAt(3)], { cursor: "e-20", replaces: false }));
+    assert.equal(mirror.takeIn(end).end, "COMPLETED");
   });
 });
 
@@ -116,21 +116,21 @@ describe("a place in a stream", () => {
 
   test("takes each chunk once, also when it is told from the start for another reader", () => {
     const place = new StreamPlace(null);
-    assert.equal(place.apply(chunk(5)).chunk, undefined, "it has not begun");
-    assert.equal(place.apply(begin(0, "e-9")).begin, 0);
-    const told = [chunk(0), chunk(1), begin(0, "e-9"), chunk(0), chunk(1), chunk(2)].map((each) => place.apply(each));
+    assert.equal(place.takeIn(chunk(5)).chunk, undefined, "it has not begun");
+    assert.equal(place.takeIn(begin(0, "e-9")).from, 0);
+    const told = [chunk(0), chunk(1), begin(0, "e-9"), chunk(0), chunk(1), chunk(2)].map((each) => place.takeIn(each));
     assert.deepEqual(
-      told.flatMap((news) => news.chunk?.index ?? news.begin ?? []),
+      told.flatMap((news) => news.chunk?.index ?? news.from ?? []),
       [0, 1, 2],
     );
   });
 
   test("begins anew when the data was lost, or it was overtaken", () => {
     const place = new StreamPlace(null);
-    for (const each of [begin(0, "e-9"), chunk(0)]) place.apply(each);
-    assert.equal(place.apply(begin(7, "e-16")).begin, 7);
-    assert.equal(place.apply(begin(0, "f-1")).begin, 0);
-    assert.equal(place.apply(chunk(0, "f")).chunk?.index, 0);
+    for (const each of [begin(0, "e-9"), chunk(0)]) place.takeIn(each);
+    assert.equal(place.takeIn(begin(7, "e-16")).from, 7);
+    assert.equal(place.takeIn(begin(0, "f-1")).from, 0);
+    assert.equal(place.takeIn(chunk(0, "f")).chunk?.index, 0);
   });
 });
 

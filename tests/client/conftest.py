@@ -12,7 +12,7 @@ from gateway.publisher import Publisher
 from gateway.transports.origins import Origins
 from tests.client.pages import Pages
 from tests.journeys.browser import chromium_browser, origin
-from tests.journeys.in_process import Inside, serving
+from tests.journeys.in_process import Inside, serving, until
 from tests.journeys.jobs import Jobs
 from tests.redis_server import RedisServer, binaries, running_server
 
@@ -38,6 +38,13 @@ async def gateway(server: RedisServer) -> AsyncIterator[Inside]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def quiet(server: RedisServer) -> AsyncIterator[Inside]:
+    """Another one, which beats once an hour: what comes is what happened, and nobody misses a heartbeat."""
+    async with serving(server.url, heartbeat_seconds=3600.0, origins=Origins.parse("*")) as gateway:
+        yield gateway
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium_browser() as browser:
         yield browser
@@ -52,12 +59,13 @@ def site() -> Iterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def pages(browser: Browser, site: str, gateway: Inside) -> AsyncIterator[Pages]:
-    """Tabs of one visitor, which follow runs of the gateway. None of them may have had an error."""
+    """Tabs of one visitor, which follow runs of the gateway. None of them may have had an error, nor leave anything."""
     context = await browser.new_context()
     pages = Pages(context, site, gateway.url)
     yield pages
     await context.close()
     assert pages.errors == []
+    await until(lambda: not gateway.viewers, "the end of all connections")
 
 
 @pytest.fixture

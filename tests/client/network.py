@@ -30,14 +30,14 @@ class _Path:
 
 class Network:
     """
-    Forwards to *port* for the duration of its block.
+    Forwards to *port*, or whatever is its `target` later, for the duration of its block.
 
     Transports that are named in `refused` are cut at once, those in `mute` get no answer, and those in `short` are cut
     as soon as something was answered.
     """
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.refused: set[str] = set()
@@ -78,7 +78,7 @@ class Network:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.journeys.gateway_process import token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from playwright.async_api import BrowserContext, Page
 
 CLIENT = Path(__file__).parents[2] / "client"
 ASSETS = Path(__file__).parents[2] / "gateway" / "web" / "assets"
 PATIENCE_MS = 20_000
+#: For pages that try again by and by: on a slow machine their gateway was away for long, and so they wait for long.
+LONG_PATIENCE_MS = 90_000
 
 #: What a page does to follow something, and what it keeps of what it hears.
 RECORD = """
 window.record = (subscription) => {
-  const seen = { statuses: {}, states: [], chunks: [], begins: [], errors: [], ends: [], views: 0 };
-  subscription.on("transition", (run, { status }) => (seen.statuses[run.id] ??= []).push(status));
+  const seen = { statuses: {}, told: {}, states: [], chunks: [], begins: [], errors: [], ends: [], views: 0 };
+  subscription.on("transition", (run, { status }) => {
+    (seen.statuses[run.id] ??= []).push(status);
+    seen.told[status] = Date.now();
+  });
   subscription.on("connection", ({ state }) => seen.states.push(state));
   subscription.on("chunk", ({ index, value }) => seen.chunks.push([index, value]));
   subscription.on("begin", (first) => seen.begins.push(first));
@@ -37,11 +44,11 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    async def until(self, condition: str) -> None:
+    async def until(self, condition: str, *, patience_ms: float = PATIENCE_MS) -> None:
         """Wait until *condition* holds of what was `seen`, and `now`, how the connection is."""
         script = f"() => {{ const seen = window.seen, now = seen.subscription.connection; return {condition}; }}"
         try:
-            await self.page.wait_for_function(script, timeout=PATIENCE_MS, polling=20)
+            await self.page.wait_for_function(script, timeout=patience_ms, polling=20)
         except Exception:
             raise AssertionError(f"{condition} did not come: {await self.seen()}") from None
 
@@ -62,7 +69,6 @@ class Pages:
         self.context, self.site, self.gateway = context, site, gateway
         #: What went wrong in any of them.
         self.errors: list[str] = []
-        self._script = (ASSETS / "runcast.global.js").read_text()
 
     async def open(self, *, clock: bool = False) -> Tab:
         """A tab that follows nothing yet. With *clock* its time can be moved on."""
@@ -71,7 +77,8 @@ class Pages:
         if clock:
             await page.clock.install()
         await page.goto(self.site)
-        await page.evaluate(f"() => {{ {self._script}; window.Runcast = Runcast; {RECORD} }}")
+        await page.add_script_tag(url=f"{self.gateway}/runcast.global.js")
+        await page.evaluate(f"() => {{ {RECORD} }}")
         return Tab(page)
 
     async def follow(self, what: str, *, clock: bool = False, **options: Any) -> Tab:
@@ -86,8 +93,6 @@ class Pages:
         await tab.page.evaluate(script, given)
 
 
-def run_node(*arguments: str | Path, seconds: float = 60, **environ: str) -> str:
-    """What Node says, which must end well."""
-    ended = subprocess.run(["node", *map(str, arguments)], capture_output=True, text=True, timeout=seconds)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+async def everybody(tabs: Iterable[Tab], condition: str, *, patience_ms: float = PATIENCE_MS) -> None:
+    """Wait until *condition* holds in each of them."""
+    await asyncio.gather(*(tab.until(condition, patience_ms=patience_ms) for tab in tabs))

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.web.assets import Assets
 from tests.client.pages import ASSETS, CLIENT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Bytes, minified and compressed. Of these the sharing between tabs is 1,000, events and polls are 1,900.
-LIMITS = {"runcast.js": 9_900, "runcast.global.js": 9_900}
-
+#: Bytes, minified and compressed, of what a page loads; of files that have several parts together.
+LIMITS = {
+    ("runcast.js",): 5_700,
+    ("runcast.global.js",): 5_950,
+    ("run-status.js",): 12_850,
+    ("runcast.browser.js",): 2_150,
+    ("runcast.networks.js",): 2_850,
+    # All that there is of the client, for pages in a network that has something against WebSockets.
+    ("runcast.js", "runcast.browser.js", "runcast.networks.js"): 10_600,
+}
+#: What is loaded where it is needed.
+PARTS = ("runcast.browser.js", "runcast.networks.js", "runcast.log.js")
 #: What somebody writes who has installed the package.
 USE = """
 import { connect, isFinal, type Run, type Transition } from "@runcast/client";
@@ -55,18 +66,44 @@ def test_what_is_committed_is_what_is_built(built: Path) -> None:
     assert {path.name for path in ASSETS.iterdir()} == {path.name for path in built.iterdir()}
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_it_is_small(built: Path, name: str) -> None:
-    assert len(gzip.compress((built / name).read_bytes(), 9)) <= LIMITS[name]
+@pytest.mark.parametrize("names", LIMITS, ids="+".join)
+def test_it_is_small(built: Path, names: tuple[str, ...]) -> None:
+    assert sum(len(gzip.compress((built / name).read_bytes(), 9)) for name in names) <= LIMITS[names]
 
 
 def test_it_asks_nobody_else_for_anything(built: Path) -> None:
     """No address of somebody else is in it, nothing that a strict content security policy would stop."""
-    for name in LIMITS:
+    for name in ("runcast.js", "runcast.global.js", *PARTS):
         text = (built / name).read_text()
         assert "://" not in text
         assert "eval(" not in text
         assert "new Function" not in text
+
+
+def test_the_client_knows_its_parts_by_their_hashes(built: Path) -> None:
+    """As the gateway serves them: each file that has the client in it has the addresses of what it may load."""
+    assets = Assets.read(built)
+    for name in ("runcast.js", "runcast.global.js", "run-status.js", "run-list.js"):
+        text = (built / name).read_text()
+        for part in PARTS[:2]:
+            asset = assets.find(part)
+            assert asset is not None
+            assert asset.versioned_name in text
+
+
+def test_names_that_are_spelled_shorter_are_nobody_elses() -> None:
+    """Neither of what pages use, nor of messages, nor of the language and of browsers, nor of the elements."""
+    listed = re.search(r"const INTERNAL = \((.*?)\)\.split", (CLIENT / "build.mjs").read_text(), re.DOTALL)
+    assert listed is not None
+    internal = set(" ".join(re.findall(r'"([^"]*)"', listed[1])).split())
+    assert len(internal) > 30
+    libraries = list((CLIENT / "node_modules/@typescript").glob("*/lib/lib.*.d.ts"))
+    assert len(libraries) > 50
+    sources = [CLIENT / "src/run.ts", CLIENT / "src/messages.ts", *(CLIENT / "src/elements").glob("*.ts")]
+    for path in [*libraries, *sources]:
+        lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith(("//", "*", "/*"))]
+        members = re.findall(r"^ *(?:readonly |get |set )?(\w+)(?:<[^>]*>)?\??[(:]", "\n".join(lines), re.MULTILINE)
+        assert not internal & set(members), path.name
 
 
 def test_what_npm_packs(tmp_path: Path) -> None:
@@ -80,7 +117,10 @@ def test_what_npm_packs(tmp_path: Path) -> None:
     (tmp_path / "package").rename(installed)
     assert {path.name for path in installed.iterdir()} >= {"README.md", "package.json", "dist"}
     scripts = {path.name for path in (installed / "dist").glob("*.js")}
-    assert scripts >= {"runcast.js", "runcast.global.js", "run-status.js", "elements.js"}
+    assert scripts >= {"runcast.js", "runcast.global.js", "run-status.js", "elements.js", *PARTS}
+    for name in scripts - set(PARTS):
+        # As it is written, so that bundlers see it.
+        assert all(f'import("./{part}")' in (installed / "dist" / name).read_text() for part in PARTS[:2])
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "use.ts").write_text(USE)
     options = [

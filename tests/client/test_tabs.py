@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.client.network import Network
+from tests.client.pages import PATIENCE_MS, everybody
 from tests.journeys.gateway_process import token
 from tests.journeys.in_process import until
 from tests.journeys.jobs import LIFE
@@ -22,10 +23,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TABS = 12
 
 
-async def everybody(tabs: list[Tab], condition: str) -> None:
-    await asyncio.gather(*(tab.until(condition) for tab in tabs))
-
-
 async def leader_of(tabs: list[Tab]) -> Tab:
     """The tab that has the connection."""
     using = [(await tab.seen())["now"]["transport"] for tab in tabs]
@@ -33,10 +30,10 @@ async def leader_of(tabs: list[Tab]) -> Tab:
     return next(tab for tab, transport in zip(tabs, using, strict=True) if transport != "tab")
 
 
-async def test_twelve_tabs_over_http_1_1(pages: Pages, gateway: Inside, jobs: Jobs, run: str) -> None:
+async def test_twelve_tabs_over_http_1_1(pages: Pages, quiet: Inside, jobs: Jobs, run: str) -> None:
     """A browser has six connections for all of them: they share one, also after its tab was closed."""
     jobs.create(run)
-    async with Network(gateway.port) as network:
+    async with Network(quiet.port) as network:
         tabs = [
             await pages.follow(f"run({run!r})", url=network.url, transports=["sse"], token=token("read:runs"))
             for _ in range(TABS)
@@ -57,7 +54,7 @@ async def test_twelve_tabs_over_http_1_1(pages: Pages, gateway: Inside, jobs: Jo
             assert await tab.statuses(run) == list(LIFE)
 
 
-async def test_what_each_tab_follows(pages: Pages, gateway: Inside, publisher: Publisher, run: str) -> None:
+async def test_what_each_tab_follows(pages: Pages, quiet: Inside, publisher: Publisher, run: str) -> None:
     """Runs, tags and streams of their own, some of which another tab follows too, or in another way."""
     publisher.create("write", id=run, tags=[run]).start()
     working = publisher.run(run)
@@ -70,7 +67,7 @@ async def test_what_each_tab_follows(pages: Pages, gateway: Inside, publisher: P
         f"tags([{run!r}], {{limit: 5}})",
         f"stream({run!r}, 'log')",
     ]
-    tabs = [await pages.follow(wish) for wish in wishes]
+    tabs = [await pages.follow(wish, url=quiet.url) for wish in wishes]
     await everybody(tabs, "now.state === 'live'")
     await everybody([tabs[0], tabs[3]], "seen.chunks.length === 3")
     stream.write_all(range(3, 6))
@@ -81,20 +78,19 @@ async def test_what_each_tab_follows(pages: Pages, gateway: Inside, publisher: P
     for tab in (tabs[0], tabs[3]):
         assert (await tab.seen())["chunks"] == [[number, number] for number in range(6)]
     # Two ways to follow the same tag don't go together on one connection.
-    assert gateway.viewers == 2
+    await until(lambda: quiet.viewers == 2, "two connections")
 
 
-async def test_others_have_connections_of_their_own(pages: Pages, gateway: Inside, jobs: Jobs, run: str) -> None:
+async def test_others_have_connections_of_their_own(pages: Pages, quiet: Inside, jobs: Jobs, run: str) -> None:
     """A token that claims something else, and who does not want to share."""
     jobs.create(run)
-    before = gateway.viewers
     tabs = [
-        await pages.follow(f"run({run!r})", token=token(f"read:runs:{run}")),
-        await pages.follow(f"run({run!r})", token=token("read:runs", subject="user_7")),
-        await pages.follow(f"run({run!r})", share=False),
+        await pages.follow(f"run({run!r})", url=quiet.url, token=token(f"read:runs:{run}")),
+        await pages.follow(f"run({run!r})", url=quiet.url, token=token("read:runs", subject="user_7")),
+        await pages.follow(f"run({run!r})", url=quiet.url, share=False),
     ]
     await everybody(tabs, "now.transport === 'websocket' && now.state === 'live'")
-    assert gateway.viewers == before + 3
+    await until(lambda: quiet.viewers == 3, "a connection for each")
 
 
 async def test_a_leader_that_is_frozen_is_followed_by_another(pages: Pages, jobs: Jobs, run: str) -> None:
@@ -135,3 +131,86 @@ async def test_a_leader_that_hangs_loses_the_connection(pages: Pages, jobs: Jobs
     await hanging.until("seen.ends.length")
     for tab in tabs:
         assert await tab.statuses(run) == list(LIFE)
+
+
+async def test_a_leader_whose_process_dies_is_followed_by_another(
+    pages: Pages, quiet: Inside, jobs: Jobs, run: str
+) -> None:
+    """The browser kills what takes too much memory, without a word to the page: nobody else misses anything."""
+    jobs.create(run)
+    tabs = [await pages.follow(f"run({run!r})", url=quiet.url) for _ in range(4)]
+    await everybody(tabs, "now.state === 'live'")
+    for status in LIFE[1:3]:
+        leader = await leader_of(tabs)
+        await crash(leader)
+        tabs.remove(leader)
+        jobs.say(run, status)
+        await everybody(tabs, f"now.state === 'live' && seen.statuses[{run!r}].at(-1) === {status!r}")
+    jobs.say(run, "COMPLETED")
+    await everybody(tabs, "seen.ends.length")
+    for tab in tabs:
+        assert await tab.statuses(run) == list(LIFE)
+
+
+async def crash(tab: Tab) -> None:
+    """Its process ends."""
+    debugger = await tab.page.context.new_cdp_session(tab.page)
+    crashed = asyncio.Event()
+    tab.page.on("crash", lambda _: crashed.set())
+    dying = asyncio.create_task(debugger.send("Page.crash"))  # which nobody will answer
+    try:
+        await asyncio.wait_for(crashed.wait(), PATIENCE_MS / 1000)
+    finally:
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+
+
+class TestOnePage:
+    """What follows something in the same page has one connection, too."""
+
+    async def test_those_who_ask_with_the_same_token(self, pages: Pages, quiet: Inside, jobs: Jobs, run: str) -> None:
+        """However often they connect, and also where tabs don't share; the last one who leaves closes it."""
+        jobs.create(run)
+        same = token()
+        tab = await pages.follow(f"run({run!r})", url=quiet.url, token=same, share=False)
+        await tab.page.evaluate(
+            """([url, token, run]) => {
+                window.others = [];
+                for (let number = 0; number < 10; number++) {
+                    const runcast = Runcast.connect({ url, token, share: false });
+                    others.push(record(number % 2 ? runcast.run(run) : runcast.tags(["tag" + number])));
+                }
+            }""",
+            [quiet.url, same, run],
+        )
+        await tab.until("now.state === 'live'")
+        await tab.until("others.every(({ subscription }) => subscription.connection.state === 'live')")
+        await until(lambda: quiet.viewers == 1, "one connection")
+        await tab.page.evaluate("others.forEach(({ subscription }) => subscription.close())")
+        jobs.say(run, "DEQUEUED")
+        await tab.until(f"seen.statuses[{run!r}].length === 2")
+        assert (quiet.viewers, (await tab.seen())["now"]["state"]) == (1, "live")
+        await tab.page.evaluate("runcast.close()")
+        await until(lambda: not quiet.viewers, "no connection")
+
+    async def test_two_versions_of_the_script(self, pages: Pages, quiet: Inside, jobs: Jobs, run: str) -> None:
+        """The page has loaded one, and part of it another: both go on, and share a connection as two tabs would."""
+        jobs.create(run)
+        tab = await pages.follow(f"run({run!r})", url=quiet.url)
+        await tab.until("now.state === 'live'")
+        await tab.page.evaluate("window.Before = Runcast")
+        await tab.page.add_script_tag(url=f"{quiet.url}/runcast.global.js?another")
+        await tab.page.evaluate(
+            "([url, token, run]) => { window.second = record(Runcast.connect({ url, token }).run(run)); }",
+            [quiet.url, token(), run],
+        )
+        await tab.until("Before !== Runcast && second.subscription.connection.transport === 'tab'")
+        await tab.until("second.subscription.connection.state === 'live' && now.state === 'live'")
+        await until(lambda: quiet.viewers == 1, "one connection")
+        jobs.say(run, "DEQUEUED")
+        await tab.until(f"[seen, second].every(({{ statuses }}) => statuses[{run!r}].length === 2)")
+        await tab.page.evaluate("runcast.close()")
+        for status in LIFE[2:]:
+            jobs.say(run, status)
+        await tab.until("second.ends.length")
+        assert await tab.page.evaluate("second.statuses") == {run: list(LIFE)}

@@ -10,11 +10,8 @@ import pytest
 from tests.client.network import Network
 from tests.journeys.gateway_process import token
 from tests.journeys.jobs import LIFE
-from tests.nginx import running_nginx
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.publisher import Publisher
     from tests.client.pages import Pages, Tab
     from tests.journeys.in_process import Inside
@@ -92,21 +89,6 @@ async def test_one_feed_that_is_refused_leaves_the_others(pages: Pages, jobs: Jo
             ["not_allowed"],
             "denied",
         ]
-
-
-async def test_a_proxy_with_default_settings(
-    pages: Pages, gateway: Inside, jobs: Jobs, run: str, tmp_path: Path
-) -> None:
-    """nginx as Debian has it lets no WebSocket through, and buffers: the page follows by events, which come at once."""
-    jobs.create(run)
-    async with running_nginx(tmp_path, gateway.port, location="") as port:
-        tab = await pages.follow(f"run({run!r})", url=f"http://127.0.0.1:{port}", share=False)
-        await tab.until("now.transport === 'sse' && now.state === 'live'")
-        for status in LIFE[1:]:
-            jobs.say(run, status)
-            await tab.until(f"seen.statuses[{run!r}].includes({status!r})")
-        await tab.until("seen.ends.length")
-        assert await tab.statuses(run) == list(LIFE)
 
 
 async def test_the_gateway_serves_it(pages: Pages, gateway: Inside, jobs: Jobs, run: str) -> None:

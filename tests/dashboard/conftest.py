@@ -48,9 +48,10 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def visitor(browser: Browser, gateway: GatewayProcess) -> AsyncIterator[Visitor]:
-    """Afterwards no page has broken its own policy, or said that anything is wrong."""
+    """Afterwards no page has broken its own policy, said that anything is wrong, or asked anybody but the gateway."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     visitor = Visitor(await context.new_page(), gateway.url)
     yield visitor
     await context.close()
     assert visitor.complaints == []
+    assert visitor.elsewhere == []

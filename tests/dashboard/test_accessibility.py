@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from playwright.async_api import expect
 
+from tests.dashboard.visitor import LOOKS, PHONE
 from tests.journeys.gateway_process import SECRET
 
 if TYPE_CHECKING:
-    from playwright.async_api import ViewportSize
-
     from gateway import Publisher
     from tests.dashboard.visitor import Visitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-DESK: Final[ViewportSize] = {"width": 1280, "height": 800}
-PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
-SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 #: Address → what is there when the page is.
 PAGES: Final = {
     "/": ".row",
@@ -53,25 +49,16 @@ async def test_every_page_is_accessible_and_fits(visitor: Visitor, publisher: Pu
     page = visitor.page
     await page.emulate_media(reduced_motion="reduce")
     await page.goto(visitor.url)
-    assert await violations(visitor) == []
+    assert await visitor.violations() == []
     await visitor.sign_in(SECRET)
     for path, there in PAGES.items():
-        await page.set_viewport_size(DESK)
         await visitor.go(path)
         await expect(page.locator(there).first).to_be_visible()
-        assert (path, await violations(visitor)) == (path, [])
-        for size in (DESK, PHONE):
+        for size, scheme in LOOKS:
             await page.set_viewport_size(size)
+            await page.emulate_media(color_scheme=scheme)
+            assert (path, size, await visitor.violations()) == (path, size, [])
             assert not await visitor.overflows(), (path, size)
-
-
-async def violations(visitor: Visitor) -> list[str]:
-    """In light and in dark."""
-    found = []
-    for scheme in SCHEMES:
-        await visitor.page.emulate_media(color_scheme=scheme)
-        found += await visitor.violations()
-    return found
 
 
 async def test_the_help_and_a_minted_token_are_accessible(visitor: Visitor, publisher: Publisher) -> None:

@@ -187,5 +187,5 @@ async def test_the_gateway_says_how_it_is(visitor: Visitor) -> None:
 async def test_pages_for_those_who_may_not(visitor: Visitor) -> None:
     """The gateway's page is for secret keys; a path that is none of ours says so."""
     await visitor.sign_in(token("read:runs"), "/gateway")
-    await expect(visitor.page.locator(".problem")).to_be_visible()
+    await expect(visitor.page.locator(".banner")).to_contain_text("only a secret key may do this")
     await expect(visitor.page.locator(".connection")).to_have_attribute("data-state", "denied")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Locator, Page
+    from playwright.async_api import ConsoleMessage, Locator, Page, ViewportSize
 
+Look: TypeAlias = "tuple[ViewportSize, Literal['light', 'dark']]"
+DESK: Final[ViewportSize] = {"width": 1280, "height": 800}
+PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
+#: A desk by night and a hand by day.
+LOOKS: Final[list[Look]] = [(DESK, "dark"), (PHONE, "light")]
 AXE: Final = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
 #: Machines are busy at times; what is expected comes long before.
 expect.set_options(timeout=30_000)
@@ -25,10 +30,23 @@ class Visitor:
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
         self.complaints: list[str] = []
+        #: Everything that was written to the console, and every address that was asked for.
+        self.console: list[str] = []
+        self.addresses: list[str] = []
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.addresses.append(request.url))
+        page.on("websocket", lambda socket: self.addresses.append(socket.url))
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """What was asked of others than the gateway."""
+        host = self.url.partition("//")[2]
+        ours = tuple(f"{scheme}://{host}/" for scheme in ("http", "ws"))
+        return [address for address in self.addresses if not address.startswith((*ours, "data:"))]
 
     def _hear(self, message: ConsoleMessage) -> None:
+        self.console.append(message.text)
         if message.type in ("error", "warning") and not _REFUSED.search(message.text):
             self.complaints.append(message.text)
 

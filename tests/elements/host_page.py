@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -36,9 +37,33 @@ main { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem 2rem; align-item
 main > * { min-inline-size: 0; }
 main > :is([variant=bar], [variant=steps], [variant=log]) { inline-size: 100%; }
 h1, run-list { grid-column: 1 / -1; inline-size: 100%; }
+@media (max-width: 30em) { main { grid-template-columns: minmax(0, 1fr); } }
+body.night { background: #1b1b1b; color: #ddd; }
+body.pale { background: #fff; color: #333; }
 """
-#: Scheme → the rules that are looked at in it; none for all.
-_SCHEMES: Final[dict[Literal["light", "dark"], tuple[str, ...]]] = {"light": (), "dark": ("color-contrast",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a page is looked at, and which of axe's rules hold there; none for all."""
+
+    scheme: Literal["light", "dark"] = "light"
+    forced: Literal["active", "none"] = "none"
+    width: int = 900
+    #: The class of its body: `night` is dark without having said so.
+    page: str = ""
+    rules: tuple[str, ...] = ()
+
+
+_CONTRAST: Final = ("color-contrast",)
+LOOKS: Final = {
+    "light": Look(),
+    "dark": Look(scheme="dark", rules=_CONTRAST),
+    "night": Look(page="night", rules=_CONTRAST),
+    "pale": Look(page="pale", rules=_CONTRAST),
+    "forced": Look(forced="active"),
+    "narrow": Look(width=320),
+}
 #: Neither inline styles nor inline scripts, no eval, and no markup made from text.
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src {gateway}; connect-src 'self' {gateway} {socket}; "
@@ -128,12 +153,20 @@ class HostPage:
         found: list[dict[str, Any]] = await self.page.evaluate(run, list(rules))
         return [f"{rule['id']}: {json.dumps([node['html'][:200] for node in rule['nodes']])}" for rule in found]
 
-    async def axe_in_both_schemes(self, name: str) -> list[str]:
-        """What axe finds in light, and of contrast in dark. Pictures of both are kept where RUNCAST_PICTURES says."""
+    async def axe_in_looks(self, name: str, *looks: str) -> list[str]:
+        """
+        What axe finds in some looks or in all, and where the page is too wide for its window. Pictures go to where
+        RUNCAST_PICTURES says.
+        """
         found = []
-        for scheme, rules in _SCHEMES.items():
-            await self.page.emulate_media(color_scheme=scheme)
+        for at in looks or LOOKS:
+            look = LOOKS[at]
+            await self.page.emulate_media(color_scheme=look.scheme, forced_colors=look.forced)
+            await self.page.set_viewport_size({"width": look.width, "height": 900})
+            await self.page.evaluate("(name) => { document.body.className = name; }", look.page)
             if directory := os.environ.get("RUNCAST_PICTURES"):
-                await self.page.screenshot(path=Path(directory) / f"{name}-{scheme}.png", full_page=True)
-            found += await self.axe(*rules)
+                await self.page.screenshot(path=Path(directory) / f"{name}-{at}.png", full_page=True)
+            found += [f"{at}: {each}" for each in await self.axe(*look.rules)]
+            if await self.page.evaluate("() => document.documentElement.scrollWidth > innerWidth"):
+                found.append(f"{at}: wider than the window")
         return found

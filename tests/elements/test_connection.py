@@ -25,7 +25,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 async def test_stale_and_offline_look_so_until_they_are_over(
     browser: Browser, own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    """Redis goes, then the gateway, then both come back: in each state the page says what it is, and nothing moves."""
+    """
+    Redis goes, then the gateway, then both come back: in each state each variant says what it is, nothing moves, and
+    axe finds nothing.
+    """
     settings = {"RUNCAST_ALLOWED_ORIGINS": "*", "RUNCAST_HEARTBEAT_SECONDS": "1"}
     with (
         running_gateway(tmp_path / "log", own_redis.url, **settings) as gateway,
@@ -38,23 +41,27 @@ async def test_stale_and_offline_look_so_until_they_are_over(
         host = HostPage(await browser.new_page(), origin)
         await host.open()
         await host.put("run-status", run="c_1", token=token())
+        for variant in ("badge", "steps", "log", "compact"):
+            await host.put("run-status", run="c_1", token=token(), variant=variant)
         await host.put("run-list", batch="c_batch", token=token())
-        status, rows = host.page.locator("run-status"), host.page.locator("run-list")
+        status, rows = host.page.locator("run-status:not([variant])"), host.page.locator("run-list")
+        notes = host.page.locator(":is(run-status, run-list) .note")
         bar = status.locator("[role=progressbar]")
         await expect(bar).to_have_attribute("data-open", "moves")
         await expect(rows.locator(".rows .status")).to_have_text("Running")
 
         own_redis.stop()
-        for element in (status, rows):
-            await expect(element.locator(".note")).to_contain_text("May be out of date · as of")
+        await expect(notes).to_contain_text(["May be out of date · as of"] * 6)
         await expect(bar).to_have_attribute("data-open", "rests")
         assert await bar.evaluate("(bar) => bar.getAnimations().length") == 0
 
+        assert await host.axe_in_looks("stale", "light", "dark") == []
+
         gateway.kill()
-        for element in (status, rows):
-            await expect(element.locator(".note")).to_contain_text("Not connected · as of")
+        await expect(notes).to_contain_text(["Not connected · as of"] * 6)
         await expect(status.locator(".status")).to_have_text("Running")
         assert await color(status, ".status") == await color(status, ".time")
+        assert await host.axe_in_looks("offline", "light", "dark", "narrow") == []
 
         own_redis.start()
         await asyncio.to_thread(gateway.start)
@@ -63,8 +70,7 @@ async def test_stale_and_offline_look_so_until_they_are_over(
         publisher.flush()
         await expect(status.locator(".status")).to_have_text("Completed")
         await expect(rows.locator(".rows .status")).to_have_text("Completed")
-        for element in (status, rows):
-            await expect(element.locator(".note")).to_be_hidden()
+        await expect(notes.filter(visible=True)).to_have_count(0)
         assert await color(status, ".status") != await color(status, ".time")
         await host.page.close()
         assert host.complaints == []

@@ -41,6 +41,24 @@ _ROWS: Final = """() => Object.fromEntries(
     })
 )"""
 
+#: Notes which runs have rows that are written to, and which elements are put in or taken out. Ages grow by themselves.
+_WATCH: Final = """() => {
+    window.touched = new Set();
+    window.rows = 0;
+    const body = document.querySelector("run-list").shadowRoot.querySelector(".rows");
+    const idOf = (row) => row.querySelector(".id").textContent;
+    new MutationObserver((records) => {
+        for (const { target, addedNodes, removedNodes } of records) {
+            const element = target.closest ? target : target.parentElement;
+            if (element === body) rows += addedNodes.length + removedNodes.length;
+            else if (!element.closest(".time")) touched.add(idOf(element.closest(".row")));
+        }
+    }).observe(body, { subtree: true, childList: true, characterData: true, attributes: true });
+}"""
+#: How many rows the browser lays out and paints.
+_DRAWN: Final = """() => [...document.querySelector("run-list").shadowRoot.querySelectorAll(".rows .cell.run")]
+    .filter((cell) => cell.checkVisibility({ contentVisibilityAuto: true })).length"""
+
 
 class Work:
     """A thousand runs of one batch, what is published of them, and what a list should show of each."""
@@ -100,9 +118,21 @@ async def test_a_thousand_runs_end_as_they_were_published(host: HostPage, redis:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await host.page.evaluate(_ROWS) != work.expected:
             await asyncio.sleep(0.05)
+    await expect_little_work(host, work)
     work.publisher.close()
     middle, late = frames[len(frames) // 2], frames[len(frames) * 99 // 100]
     print(f"\nframes: {len(frames)}, median {middle:.1f} ms, p99 {late:.1f} ms, longest {frames[-1]:.1f} ms")
+
+
+async def expect_little_work(host: HostPage, work: Work) -> None:
+    """A change of one run is written to its row alone, none is made anew, and what is out of sight is not laid out."""
+    await host.page.evaluate(_WATCH)
+    run = next(run for run in work.runs if work.expected[run.id][0] == "Running")
+    run.progress(1, 7, "the last change")
+    row = host.page.locator("run-list .rows .row").filter(has_text=run.id)
+    await expect(row.locator(".detail")).to_contain_text("the last change")
+    assert await host.page.evaluate("() => [[...touched], rows]") == [[run.id], 0]
+    assert await host.page.evaluate(_DRAWN) < RUNS / 4
 
 
 async def test_runs_come_and_go(host: HostPage, publisher: Publisher) -> None:

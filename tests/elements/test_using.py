@@ -1,4 +1,4 @@
-"""How a page uses the elements: attributes, properties, events, slots, words; and what is the page's stays so."""
+"""How a page uses the elements: attributes, properties, events, slots; and what is the page's stays so."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from tests.journeys.gateway_process import token
 from tests.journeys.model import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from playwright.async_api import FloatRect
-
     from gateway import Publisher
     from tests.elements.host_page import HostPage
 
@@ -120,33 +118,6 @@ async def test_content_of_the_page_stands_around_the_run(host: HostPage) -> None
     assert await shown() == ["before", "after", "failed"]
 
 
-async def test_it_speaks_the_language_of_its_place(host: HostPage) -> None:
-    """Numbers and times by the browser, words by the page."""
-    await host.put("run-status", lang="de")
-    await host.page.evaluate("""() => {
-        document.querySelector("run-status").words = { EXECUTING: "Läuft", of: "{0} von {1}" };
-    }""")
-    progress = {"current": 1200, "total": 5000, "percent": 24}
-    await host.give("run-status", RUN | {"metadata": {"progress": progress}})
-    await expect(host.page.locator("run-status .status")).to_have_text("Läuft")
-    await expect(host.page.locator("run-status .detail")).to_have_text("24\xa0% · 1.200 von 5.000")
-
-
-async def test_from_right_to_left_it_fills_from_the_right(host: HostPage) -> None:
-    await host.put("run-status", dir="rtl", variant="bar")
-    await host.give("run-status", RUN | {"metadata": {"progress": {"percent": 25}}})
-    bar, fill, icon, status = [await box(host, part) for part in (".bar", ".fill", "svg", ".status")]
-    assert fill["x"] + fill["width"] == pytest.approx(bar["x"] + bar["width"], abs=1)
-    assert fill["width"] == pytest.approx(bar["width"] / 4, abs=1)
-    assert icon["x"] > status["x"]
-
-
-async def box(host: HostPage, part: str) -> FloatRect:
-    found = await host.page.locator(f"run-status {part}").first.bounding_box()
-    assert found is not None
-    return found
-
-
 async def test_with_forced_colors_the_bar_can_still_be_read(host: HostPage) -> None:
     """Backgrounds are taken away then; the bar keeps a border, and a filling of the system's colours."""
     await host.page.emulate_media(forced_colors="active")
@@ -214,6 +185,16 @@ async def test_closed_it_says_so_and_refresh_follows_again(host: HostPage, publi
     await host.page.evaluate("() => document.querySelector('run-status').refresh()")
     await expect(status).to_have_text("Completed")
     await expect(note).to_be_hidden()
+
+
+async def test_who_follows_nothing_is_told_why(host: HostPage) -> None:
+    """With a token but nothing to follow, the console says what is missing; without one the page may have the data."""
+    await host.put("run-status", id="quiet")
+    async with host.page.expect_console_message() as told:
+        await host.put("run-status", ruin="r", token_url="/token")
+    message = await told.value
+    assert message.type == "warning"
+    assert "none of run,tag,batch,task,all" in message.text
 
 
 async def test_another_run_is_shown_when_the_attribute_says_so(host: HostPage, publisher: Publisher) -> None:

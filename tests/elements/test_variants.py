@@ -1,4 +1,4 @@
-"""Every variant in every state: it says what is known, is accessible, and was looked at in light and in dark."""
+"""Every variant in every state says what is known, and is accessible: light, dark, narrow or with forced colours."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ RUNS: Final = {
     "v_again": ("Running", "attempt 2", None),
 }
 NOTHING_TO_EXPECT: Final = ("v_lost",)
+LONG: Final = "A name that is much longer than what there is room for in a line of text, a badge or above a bar"
 
 
 def publish(publisher: Publisher) -> None:
@@ -71,8 +72,9 @@ async def test_it_shows_what_is_known_and_nothing_else(host: HostPage, variant: 
         await host.put("run-status", run=id, variant=variant, token=token())
     await host.put("run-status", batch="v_batch", variant=variant, token=token(), label="All of them")
     await host.put("run-status", run="v_half", variant=variant, token=token("read:runs:another"), id="denied")
+    await host.put("run-status", run="v_failed", variant=variant, token=token(), label=LONG, id="long")
     for id, (status, detail, value) in RUNS.items():
-        element = host.page.locator(f"run-status[run={id}]:not(#denied)")
+        element = host.page.locator(f"run-status[run={id}]:not([id])")
         await expect(element.locator(".status")).to_have_text(status)
         await expect(element.locator(".label")).to_have_text("export")
         await expect(element.locator(".detail")).to_have_text(detail)
@@ -93,7 +95,7 @@ async def test_it_shows_what_is_known_and_nothing_else(host: HostPage, variant: 
     await expect(host.page.locator("#denied .frame")).to_be_hidden()
     whole = host.page.locator("run-status[batch]")
     await expect(whole.locator(".status")).to_have_text("4 of 11 finished")
-    assert await host.axe_in_both_schemes(variant) == []
+    assert await host.axe_in_looks(variant) == []
 
 
 async def test_a_list_shows_all_of_a_batch(host: HostPage) -> None:
@@ -108,7 +110,7 @@ async def test_a_list_shows_all_of_a_batch(host: HostPage) -> None:
     await expect(rows.filter(has_text="v_failed").get_by_role("cell").nth(2)).to_have_text(
         "ValueError: row 4211 has no price"
     )
-    assert await host.axe_in_both_schemes("list") == []
+    assert await host.axe_in_looks("list") == []
 
 
 async def test_steps_are_statuses_or_the_stages_that_the_run_names(host: HostPage) -> None:
@@ -145,3 +147,17 @@ async def test_a_log_follows_its_stream(host: HostPage, publisher: Publisher) ->
     run.stream("llm").write(", live")
     await expect(words).to_have_text("What viewers see, live")
     assert await words.get_attribute("aria-live") == "off"
+
+
+async def test_a_log_waits_until_its_part_can_be_had(host: HostPage) -> None:
+    """What shows logs is a file of its own: until it comes that is said, and it is asked for again."""
+    await host.page.clock.install()
+    await host.open()
+    await host.page.route("**/runcast.log.*", lambda route: route.abort("connectionrefused"))
+    async with host.page.expect_event("requestfailed"):
+        await host.put("run-status", run="v_half", variant="log", token=token())
+    log = host.page.locator("run-status").get_by_role("log")
+    await expect(log).to_have_text("Connecting…")
+    await host.page.unroute("**/runcast.log.*")
+    await host.page.clock.fast_forward(10_000)
+    await expect(log.locator(".line")).to_contain_text(["reading orders", "row 12 has no price"])

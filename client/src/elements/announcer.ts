@@ -1,5 +1,6 @@
 // What is said to those who listen, and when: not every tick of a bar, but each status and each quarter of the way.
 
+import { part } from "./dom.ts";
 import type { Shown } from "./shown.ts";
 
 const REST_MS = 10_000; // between two polite messages
@@ -16,20 +17,14 @@ export class Announcer {
   #alarm = "";
   #newest: Shown | null = null;
   #last = -REST_MS;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  readonly #polite: HTMLElement;
-  readonly #loud: HTMLElement;
-
-  /** @param polite an element with `role="status"` @param loud one with `role="alert"` */
-  constructor(polite: HTMLElement, loud: HTMLElement) {
-    this.#polite = polite;
-    this.#loud = loud;
-  }
+  #timer = 0;
+  readonly polite = part("ears", [], "div", "status");
+  readonly loud = part("ears", [], "div", "alert");
 
   consider(shown: Shown): void {
     const { mark, alarm, kind, status, note } = shown;
     if (alarm && alarm !== this.#alarm && (this.#said !== null || note)) {
-      speak(this.#loud, alarm);
+      speak(this.loud, alarm);
       this.#said = mark;
     }
     this.#alarm = alarm;
@@ -37,24 +32,24 @@ export class Announcer {
     this.#newest = shown;
     this.#said ??= mark;
     if (mark === this.#said) return;
-    this.#timer ??= setTimeout(() => this.#say(), Math.max(0, this.#last + REST_MS - performance.now()));
+    this.#timer ||= setTimeout(() => this.#say(), Math.max(0, this.#last + REST_MS - performance.now()));
   }
 
   /** Nothing more of this will be said: something else is shown, or nothing. */
   reset(): void {
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#timer = 0;
     this.#said = this.#newest = null;
-    this.#alarm = this.#polite.textContent = this.#loud.textContent = "";
+    this.#alarm = this.polite.textContent = this.loud.textContent = "";
   }
 
   #say(): void {
-    this.#timer = undefined;
+    this.#timer = 0;
     const newest = this.#newest;
     if (!newest || newest.mark === this.#said) return; // it was said by an alert, or is as it was
     this.#said = newest.mark;
     this.#last = performance.now();
-    speak(this.#polite, newest.spoken);
+    speak(this.polite, newest.spoken);
   }
 }
 

@@ -7,15 +7,15 @@ const RING = "M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2";
 // On a field of 16 by 16, drawn with lines. A shape for each kind: a colour alone tells nothing to many people.
 const ICONS: Record<string, string> = {
   waiting: RING + "M8 5v3.5l2 1.5",
-  working: RING + "M6.8 5.5v5l3.7-2.5z",
-  ok: RING + "M5.3 8.2l2 2 3.5-4.2",
-  bad: RING + "M5.8 5.8l4.4 4.4m0-4.4l-4.4 4.4",
-  stopped: RING + "M3.8 3.8l8.4 8.4",
+  working: RING + "M7 5.5v5l3.5-2.5z",
+  ok: RING + "M5 8l2 2 4-4",
+  bad: RING + "M6 6l4 4m0-4l-4 4",
+  stopped: RING + "M4 4l8 8",
   todo: "M8 5a3 3 0 1 1 0 6 3 3 0 0 1 0-6",
   connecting: "M3 8h.01M8 8h.01M13 8h.01",
-  stale: "M8 2.5l6 11H2zM8 6.5v3M8 11.5h.01",
+  stale: "M8 2l6 12H2zM8 7v3M8 12h.01",
   offline: "M2 2l12 12M2.5 7.5q5.5-5 11 0M5 10q3-2.5 6 0M8 13h.01",
-  denied: "M4 7.5h8v6H4zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5",
+  denied: "M4 7h8v6H4zM6 7V5a2 2 0 0 1 4 0v2",
 };
 
 /** An element that is styled as `::part(name)` from outside, and as `.name` from inside. */
@@ -26,6 +26,10 @@ export function part(name: string, children: Node[] = [], tag = "div", role?: st
   if (role) setAttribute(element, "role", role);
   element.append(...children);
   return element;
+}
+
+export function slot(name: string): HTMLSlotElement {
+  return Object.assign(document.createElement("slot"), { name });
 }
 
 /** An icon, to be drawn. It says nothing by itself: there are always words beside it. */
@@ -39,12 +43,12 @@ export function icon(): SVGElement {
 }
 
 export function draw(svg: Element, name: string): void {
-  if (svg.firstElementChild) setAttribute(svg.firstElementChild, "d", ICONS[name] ?? "");
+  setAttribute(svg.firstElementChild as Element, "d", ICONS[name] ?? "");
 }
 
 /** Set what differs; a write that changes nothing costs a style or layout all the same. */
-export function setText(element: Element | null, text: string): void {
-  if (element && element.textContent !== text) element.textContent = text;
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 /** Set an attribute that differs; null removes it. */

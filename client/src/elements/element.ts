@@ -2,7 +2,7 @@
 
 import { connect, type FeedOptions, type Options, type Run, type Runcast, type RunSubscription } from "../index.ts";
 import { Announcer } from "./announcer.ts";
-import { draw, icon, part, setAttribute, setText, sheet } from "./dom.ts";
+import { draw, icon, part, setAttribute, setText, sheet, slot } from "./dom.ts";
 import css from "./element.css";
 import { isSure, shownOf, type Shown, type Told } from "./shown.ts";
 import { isOver, kindOf } from "./statuses.ts";
@@ -17,23 +17,40 @@ const SECOND_MS = 1000;
 type Feed = (typeof FEEDS)[number];
 type Ids = ReadonlySet<string>;
 
+/** Elements that are in the page, and words for all of them. */
+const here = new Set<RunElement>();
+let common: Words = {};
+
 export abstract class RunElement extends HTMLElement {
   static readonly observedAttributes = [...FOLLOWED, "lang", "label", "variant", "stream", "href"];
+
+  /** What all elements of the page say in other words, or in another language. */
+  static get words(): Words {
+    return common;
+  }
+
+  static set words(words: Words) {
+    common = words;
+    for (const element of here) element.words = element.#words;
+  }
 
   /** What there is to see of a run, once something is known of it. */
   protected readonly frame = part("frame");
   protected client: Runcast | null = null;
+  /** Where that is from, if the page says so. */
+  protected gateway = "";
   protected voice = new Voice("", {});
   readonly #internals = this.attachInternals();
-  readonly #note = part("note", [icon(), document.createElement("bdi")]);
+  readonly #note = part("note", [icon(), part("", [], "bdi")]);
   readonly #fallback = part("fallback", [slot("")]);
   readonly #outcome = slot("-"); // of the name `done` or `failed`, when it is
   readonly #box = part("box", [slot("before"), this.#fallback, this.frame, this.#note, this.#outcome, slot("after")]);
-  readonly #announcer: Announcer;
+  readonly #announcer = new Announcer();
   #subscription: RunSubscription | null = null;
   #data: Run | Run[] | null = null;
   #getToken: Options["getToken"];
   #words: Words = {};
+  #lang: string | null = null; // of the voice; null when it must be another one
   #closed = false;
   #follows = false; // what the attributes say, or must it begin to?
   #due = false;
@@ -41,12 +58,10 @@ export abstract class RunElement extends HTMLElement {
 
   constructor(styles: CSSStyleSheet) {
     super();
-    const [polite, loud] = [part("ears", [], "div", "status"), part("ears", [], "div", "alert")];
-    this.#announcer = new Announcer(polite, loud);
     this.#internals.role = "group";
     const root = this.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [STYLES, styles];
-    root.append(this.#box, polite, loud);
+    root.append(this.#box, this.#announcer.polite, this.#announcer.loud);
     this.frame.hidden = this.#note.hidden = true;
   }
 
@@ -71,13 +86,14 @@ export abstract class RunElement extends HTMLElement {
     this.refresh();
   }
 
-  /** What this element says in other words, or in another language. */
+  /** What this element says in other words than the others. */
   get words(): Words {
     return this.#words;
   }
 
   set words(words: Words) {
     this.#words = words;
+    this.#lang = null;
     this.later();
   }
 
@@ -103,12 +119,18 @@ export abstract class RunElement extends HTMLElement {
       delete self[name];
       self[name] = value;
     }
-    this.refresh();
+    here.add(this);
+    this.words = this.#words; // it may be in a place of another language now
   }
 
   disconnectedCallback(): void {
-    // One that is only moved within the page comes back at once.
-    queueMicrotask(() => this.isConnected || this.close());
+    here.delete(this);
+    // One that is only moved within the page is back at once, and goes on.
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      this.close();
+      this.#follows = false;
+    });
   }
 
   attributeChangedCallback(name: string): void {
@@ -116,8 +138,11 @@ export abstract class RunElement extends HTMLElement {
     this.later();
   }
 
+  /** Show it. *changed* are the ids of the runs that are not as they were; without them anything may be. */
+  protected abstract paint(shown: Shown, told: Told, changed?: Ids): void;
+
   /** Paint soon, once for all that changes now; before that follow what the attributes say. */
-  protected readonly later = (): void => {
+  protected later(): void {
     if (this.#due) return;
     this.#due = true;
     queueMicrotask(() => {
@@ -126,33 +151,24 @@ export abstract class RunElement extends HTMLElement {
       if (!this.#follows) this.#follow();
       this.#paint();
     });
-  };
-
-  /** Show it. *changed* are the ids of the runs that are not as they were; without them anything may be. */
-  protected abstract paint(shown: Shown, told: Told, changed?: Ids): void;
+  }
 
   #told(): Told {
     const [feed, subject] = this.#asked();
+    const data = this.#data;
     const { view, connection } = this.#subscription ?? {};
-    if (view && (view.complete || !this.#data)) {
-      const { runs, complete, truncated } = view;
-      const { asOf = null, reason = "", state = "offline" } = connection ?? {};
-      const whole = !truncated && feed !== "task" && feed !== "all";
-      return {
-        single: feed === "run",
-        runs,
-        complete,
-        whole,
-        state: this.#closed && state !== "ended" ? "offline" : state,
-        asOf,
-        reason,
-        subject,
-      };
-    }
-    const runs = new Map([this.#data ?? []].flat().map((run) => [run.id, run]));
-    const single = this.#data ? !Array.isArray(this.#data) : feed === "run";
-    const { state = "given", reason = "" } = connection ?? {};
-    return { single, runs, complete: !!this.#data, whole: true, state, asOf: null, reason, subject };
+    const { state = "given", asOf = null, reason = "" } = connection ?? {};
+    const known = view && (view.complete || !data) ? view : null; // and else what the page knows
+    return {
+      single: known || !data ? feed === "run" : !Array.isArray(data),
+      runs: known?.runs ?? new Map([data ?? []].flat().map((run) => [run.id, run])),
+      complete: known ? known.complete : !!data,
+      whole: !known || !(known.truncated || feed === "task" || feed === "all"),
+      state: this.#closed && connection && state !== "ended" ? "offline" : state,
+      asOf: known && asOf,
+      reason,
+      subject,
+    };
   }
 
   /** The first that there is of the attributes that name a feed, and what it says. */
@@ -168,24 +184,23 @@ export abstract class RunElement extends HTMLElement {
     this.#closed = false;
     this.client = this.#subscription = null;
     const [feed, id] = this.#asked();
-    if (!feed || !(id || feed === "all")) return;
-    const given = (name: string): string | null => this.getAttribute(name);
-    const url = (name: string): string | null => given(name) && new URL(given(name) ?? "", document.baseURI).href;
-    const options = { url: url("src"), token: given("token"), tokenUrl: url("token-url"), getToken: this.#getToken };
-    const client = (this.client = connect(present(options)));
-    const limits: FeedOptions = present({ since: given("since"), limit: Number(given("limit")) });
-    this.#listen(
+    const given = (name: string): string | undefined => this.getAttribute(name) || undefined;
+    if (!feed || !(id || feed === "all")) {
+      if (given("token") || given("token-url")) console.warn(this, `says none of ${FEEDS}`);
+      return;
+    }
+    const url = (name: string): string | undefined => given(name) && new URL(given(name)!, document.baseURI).href;
+    const getToken = this.#getToken;
+    const src = (this.gateway = (url("src") ?? "").replace(/\/$/, ""));
+    const client = connect({ url: src || undefined, token: given("token"), tokenUrl: url("token-url"), getToken });
+    const limits = { since: given("since"), limit: Number(given("limit")) || undefined } as FeedOptions;
+    const subscription =
       feed === "tag"
         ? client.tags(id.split(","), limits)
         : feed === "all"
           ? client.all(limits)
-          : feed === "run"
-            ? client.run(id)
-            : client[feed](id, limits),
-    );
-  }
-
-  #listen(subscription: RunSubscription): void {
+          : client[feed](id, limits);
+    this.client = client;
     this.#subscription = subscription;
     subscription.on("change", (view) => {
       this.#paint(view.changed);
@@ -208,37 +223,39 @@ export abstract class RunElement extends HTMLElement {
     const told = this.#told();
     const shown = shownOf(told, this.voice, Date.now(), this.getAttribute("label") ?? "");
     const { kind, note, status, name } = shown;
-    this.#internals.ariaLabel = name || this.voice.say(told.single ? "run" : "runs");
+    const { state } = told;
+    const [sign, words] = this.#note.children as unknown as [Element, Element];
+    this.#internals.ariaLabel = name;
     // Until something is known the page's own content stays: it may be what a server rendered.
     this.#fallback.hidden = !!status;
     this.frame.hidden = !status;
-    setAttribute(this.frame, "aria-busy", told.state === "connecting" ? "true" : null);
+    setAttribute(this.frame, "aria-busy", state === "connecting" ? "true" : null);
     this.#note.hidden = !note;
-    draw(this.#note.children[0] as Element, told.state);
-    setText(this.#note.children[1] as Element, note);
+    draw(sign, state);
+    setText(words, note);
     this.#outcome.name = kind === "ok" ? "done" : kind === "bad" ? "failed" : "-";
     setAttribute(this.#box, "data-kind", isSure(told) ? kind : "old");
-    setAttribute(this.#box, "data-state", told.state);
-    this.#reflect([kind ?? "empty", told.state]);
+    setAttribute(this.#box, "data-state", state);
+    this.#reflect(kind ?? "empty", state);
     this.paint(shown, told, changed);
     this.#announcer.consider(shown);
     // Ages and durations grow without any news.
-    if (note || (kind && !isOver(kind))) this.#clock ||= setTimeout(this.#tick, SECOND_MS);
+    if (!note && (!kind || isOver(kind))) return;
+    this.#clock ||= setTimeout(() => {
+      this.#clock = 0;
+      this.later();
+    }, SECOND_MS);
   }
-
-  readonly #tick = (): void => {
-    this.#clock = 0;
-    this.later();
-  };
 
   /** Whose words and numbers: another voice only when there is a reason, for whatever was said must be said again. */
   #choose({ lang }: HTMLElement): void {
     lang ||= navigator.language;
-    if (lang !== this.voice.lang || this.#words !== this.voice.words) this.voice = new Voice(lang, this.#words);
+    if (lang !== this.#lang) this.voice = new Voice(lang, { ...common, ...this.#words });
+    this.#lang = lang;
   }
 
   /** For style sheets: `run-status:state(bad)`, `:state(offline)`. */
-  #reflect(names: string[]): void {
+  #reflect(...names: string[]): void {
     try {
       const { states } = this.#internals;
       states.clear();
@@ -247,15 +264,4 @@ export abstract class RunElement extends HTMLElement {
       // Browsers of 2023 and before know no such states, or want dashes before them.
     }
   }
-}
-
-function slot(name: string): HTMLSlotElement {
-  return Object.assign(document.createElement("slot"), { name });
-}
-
-/** The options that are there. */
-function present<T extends object>(options: T): { [Name in keyof T]?: NonNullable<T[Name]> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value)) as {
-    [Name in keyof T]?: NonNullable<T[Name]>;
-  };
 }

@@ -49,8 +49,8 @@ export class RunList extends RunElement {
       counts && cut ? `${counts} (${voice.say("newest", this.#order.length)})` : counts || voice.say("none"),
     );
     this.#table.hidden = !counts;
-    setAttribute(this.#table, "aria-label", name || voice.say("runs"));
-    if (!changed) COLUMNS.forEach((column, i) => setText(this.#heads.children[i] ?? null, voice.say(column)));
+    setAttribute(this.#table, "aria-label", name);
+    if (!changed) COLUMNS.forEach((column, i) => setText(this.#heads.children[i] as Element, voice.say(column)));
   }
 
   #put(id: string, run: Run | undefined, voice: Voice): void {
@@ -96,12 +96,9 @@ class Row {
     this.created = moment(run.createdAt);
     this.#name = part("name", [new Text(shortName(run))], href ? "a" : "bdi");
     if (href) setAttribute(this.#name, "href", href.replaceAll("{id}", encodeURIComponent(run.id)));
-    const columns = [
-      [this.#icon, this.#status],
-      [this.#name, part("id", [new Text(run.id)], "bdi")],
-      [this.#bar, this.#detail],
-      [this.#since],
-    ];
+    const id = part("id", [new Text(run.id)], "bdi");
+    id.title = run.id; // it gives way to the name
+    const columns = [[this.#icon, this.#status], [this.#name, id], [this.#bar, this.#detail], [this.#since]];
     this.element = part(
       "row",
       columns.map((children, i) => part(COLUMNS[i] ?? "", children, "div", "cell")),

@@ -6,6 +6,7 @@ import { RunStatus } from "./run-status.ts";
 if (!customElements.get("run-status")) customElements.define("run-status", RunStatus);
 
 export { RunStatus };
+export type * from "./attributes.ts";
 export type { RunElement } from "./element.ts";
 export type { Words } from "./words.ts";
 

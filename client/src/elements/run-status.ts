@@ -1,13 +1,16 @@
 // <run-status>: one run, or several together, as a bar, a badge, steps, a log, or within a line of text.
 
 import type { Runcast } from "../index.ts";
-import { draw, each, fill, icon, part, setAttribute, setText, sheet } from "./dom.ts";
+import * as load from "../parts.ts";
+import { draw, each, fill, icon, part, setAttribute, setText, sheet, slot } from "./dom.ts";
 import { RunElement } from "./element.ts";
-import { LogView } from "./log-view.ts";
+import type { LogView } from "./log.ts";
 import css from "./run-status.css";
 import { moment, type Shown, type Told } from "./shown.ts";
+import { Markup } from "./template.ts";
 
 const STYLES = sheet(css);
+const PATIENCE_MS = 5000; // before what could not be loaded is asked for again
 
 export class RunStatus extends RunElement {
   readonly #icon = icon();
@@ -15,23 +18,30 @@ export class RunStatus extends RunElement {
   readonly #status = part("status", [], "bdi");
   readonly #bar = part("bar");
   readonly #steps = part("steps", [], "ol");
-  readonly #log = new LogView();
+  // Whoever has no mouse must be able to scroll it. A log is a live region by itself; this one is read when wanted.
+  readonly #log = part("log", [], "div", "log");
   readonly #detail = part("detail", [], "bdi");
   readonly #time = part("time", [], "span");
   readonly #error = part("error", [], "bdi");
+  readonly #markup = new Markup();
+  readonly #custom = slot("custom");
+  #view: LogView | null = null;
+  #loading: Promise<void> | null = null;
   #shows: [Runcast | null, string] = [null, ""]; // the client and the stream that the log is from
 
   constructor() {
     super(STYLES);
-    const { element } = this.#log;
+    const log = this.#log;
+    log.tabIndex = 0;
+    setAttribute(log, "aria-live", "off");
     const foot = part("foot", [this.#detail, this.#time]);
-    this.frame.append(this.#icon, this.#label, this.#status, this.#bar, this.#steps, element, foot, this.#error);
+    this.frame.append(this.#icon, this.#label, this.#status, this.#bar, this.#steps, log, foot, this.#error);
+    this.frame.after(this.#custom);
   }
 
   protected override paint(shown: Shown, told: Told): void {
     const { kind, name, status, detail, time, error } = shown;
     const variant = this.getAttribute("variant") || "bar";
-    setAttribute(this.frame, "data-variant", variant);
     draw(this.#icon, kind ?? "todo");
     setText(this.#label, name);
     setText(this.#status, status);
@@ -39,12 +49,23 @@ export class RunStatus extends RunElement {
     setText(this.#time, time);
     setText(this.#error, error);
     this.#showBar(shown);
+    this.#showMarkup(shown, told);
     this.#showSteps(variant === "steps" ? shown : null, told.single);
     this.#showLog(variant === "log" && told.single ? name : null);
   }
 
+  /** A page's own markup in place of ours, once something is known. */
+  #showMarkup(shown: Shown, { single, runs, state }: Told): void {
+    const template = shown.kind && this.querySelector<HTMLTemplateElement>(":scope > template");
+    const run = single ? [...runs.values()][0] : null;
+    const percent = shown.bar?.percent == null ? null : Math.floor(shown.bar.percent);
+    this.#markup.show(this, template, { ...shown, percent, run, state });
+    this.#custom.hidden = !template;
+    if (template) this.frame.hidden = true;
+  }
+
   /** `role="progressbar"` only as long as there is progress, or some to be expected. */
-  #showBar({ bar, name, status, detail, moves }: Shown): void {
+  #showBar({ kind, bar, name, status, detail, moves }: Shown): void {
     const percent = bar?.percent ?? null;
     const attributes = {
       role: "progressbar",
@@ -53,7 +74,7 @@ export class RunStatus extends RunElement {
       "aria-valuemax": 100,
       "aria-valuenow": percent === null ? null : Math.floor(percent),
       "aria-valuetext": detail || status,
-      "data-open": percent === null ? (moves ? "moves" : "rests") : null,
+      "data-open": percent === null && kind === "working" ? (moves ? "moves" : "rests") : null,
     };
     for (const [attribute, value] of Object.entries(attributes)) setAttribute(this.#bar, attribute, bar && value);
     each(
@@ -66,7 +87,7 @@ export class RunStatus extends RunElement {
 
   #showSteps(shown: Shown | null, ordered: boolean): void {
     this.#steps.hidden = !shown;
-    const make = (): Element => part("step", [icon(), part("text", [], "bdi"), document.createElement("time")], "li");
+    const make = (): Element => part("step", [icon(), part("text", [], "bdi"), part("time", [], "time")], "li");
     each(this.#steps, shown?.steps ?? [], make, (item, { text, at, kind }) => {
       const [mark, words, time] = item.children as unknown as [Element, Element, HTMLTimeElement];
       setAttribute(item, "data-kind", kind);
@@ -80,13 +101,30 @@ export class RunStatus extends RunElement {
 
   /** @param name of the run whose log it is; null for no log */
   #showLog(name: string | null): void {
-    const log = this.#log;
-    const key = this.getAttribute("stream") || "log";
+    const [log, view] = [this.#log, this.#view];
     const client = name === null ? null : this.client;
-    log.element.hidden = name === null;
-    log.say(this.voice, name ?? "");
+    const key = this.getAttribute("stream") || "log";
+    log.hidden = name === null;
+    setAttribute(log, "aria-label", `${this.voice.say("log")}: ${name}`);
+    if (!view) {
+      setText(log, this.voice.say("connecting"));
+      if (client) this.#loading ??= this.#load();
+      return;
+    }
+    view.say(this.voice);
     if (client === this.#shows[0] && key === this.#shows[1]) return;
     this.#shows = [client, key];
-    log.follow(client && client.stream(this.getAttribute("run") ?? "", key), key === "log");
+    view.follow(client && client.stream(this.getAttribute("run") ?? "", key), key === "log");
+  }
+
+  async #load(): Promise<void> {
+    try {
+      const { LogView } = await load.log(this.gateway);
+      this.#view = new LogView(this.#log);
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+      this.#loading = null;
+    }
+    this.later();
   }
 }

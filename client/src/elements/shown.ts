@@ -68,23 +68,14 @@ export function shownOf(told: Told, voice: Voice, now: number, label: string): S
   const { single, runs, complete, state, asOf, reason, subject } = told;
   const sure = isSure(told);
   const [first] = runs.values();
-  const known =
-    first && single
-      ? ofRun(first, told, voice, now)
-      : first
-        ? ofAll(told, voice)
-        : complete
-          ? { ...NOTHING, status: voice.say(single ? "unknown" : "none") }
-          : NOTHING;
+  const known = first ? (single ? ofRun(first, told, voice, now) : ofAll(told, voice)) : { ...NOTHING };
+  if (!first && complete) known.status = voice.say(single ? "unknown" : "none");
   const { kind, status, bar, detail, error } = known;
-  const name = label || known.name || subject;
+  const name = label || known.name || subject || voice.say(single ? "run" : "runs");
   const trouble = sure ? "" : voice.say(state);
-  const note = joined(
-    trouble,
-    state === "denied" && reason,
-    first && !sure && asOf && voice.say("asOf", voice.ago(+asOf, now)),
-  );
-  const wrong = state === "denied" ? note : single && kind === "bad" ? joined(status, error) : "";
+  const denied = state === "denied";
+  const note = joined(trouble, denied && reason, first && !sure && asOf && voice.say("asOf", voice.ago(+asOf, now)));
+  const wrong = denied ? note : single && kind === "bad" && joined(status, error);
   return {
     ...known,
     name,
@@ -97,12 +88,12 @@ export function shownOf(told: Told, voice: Voice, now: number, label: string): S
       trouble,
     ),
     spoken: joined(name, status, detail, trouble),
-    alarm: wrong && joined(name, wrong),
+    alarm: wrong ? joined(name, wrong) : "",
   };
 }
 
 /** Whether what is shown is the truth, or the last word. */
-export const isSure = ({ state }: Told): boolean => state === "live" || state === "ended" || state === "given";
+export const isSure = ({ state }: Told): boolean => /^(live|ended|given)$/.test(state);
 
 function ofRun(run: Run, told: Told, voice: Voice, now: number): Known {
   const kind = kindOf(run.status);

@@ -1,11 +1,14 @@
 // What the elements say, and in which language. Numbers and times are the browser's (Intl); the words are English until
 // a page gives others.
 
-/** Words by their names; `{0}` and `{1}` stand for what is put in. */
-export type Words = Record<string, string>;
+/**
+ * Words by their names. `{0}` and `{1}` stand for what is put in; a function is given that, for languages in which it is
+ * not said so simply.
+ */
+export type Words = Record<string, string | ((...values: never[]) => string)>;
 
-// A status that is not here is said by its own name: TIMED_OUT is `Timed out`.
-const ENGLISH: Words = {
+// What is not here is said by its own name: TIMED_OUT is `Timed out`.
+const ENGLISH: Record<string, string> = {
   PENDING_VERSION: "Waiting for a version",
   DEQUEUED: "Starting",
   EXECUTING: "Running",
@@ -23,22 +26,24 @@ const ENGLISH: Words = {
   of: "{0} of {1}",
   attempt: "attempt {0}",
   retry: "Trying again",
-  finish: "Finish",
   // Whether what is shown can be believed.
   connecting: "Connecting…",
   stale: "May be out of date",
   offline: "Not connected",
   denied: "Access denied",
   asOf: "as of {0}",
-  // Names of things.
-  status: "Status",
-  run: "Run",
-  runs: "Runs",
-  progress: "Progress",
-  since: "Since",
-  log: "Log",
+  // Of a log whose beginning is gone.
   lost: "What came before is not shown",
 };
+
+/** Units of time, and how many seconds they are. */
+const UNITS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+] as const;
+type Unit = (typeof UNITS)[number];
 
 /** Says things in one language. */
 export class Voice {
@@ -46,11 +51,11 @@ export class Voice {
   readonly #numbers: Record<string, Intl.NumberFormat> = {};
   readonly #ago: Intl.RelativeTimeFormat;
 
+  readonly #words: Words;
+
   /** @param lang a language tag, or whatever a page has in its place @param words that come before the English ones */
-  constructor(
-    readonly lang: string,
-    readonly words: Words,
-  ) {
+  constructor(lang: string, words: Words) {
+    this.#words = words;
     try {
       this.#lang = Intl.getCanonicalLocales(lang)[0];
     } catch {
@@ -60,8 +65,12 @@ export class Voice {
   }
 
   say(word: string, ...values: (string | number)[]): string {
-    const text = this.words[word] ?? ENGLISH[word] ?? word.charAt(0) + word.slice(1).toLowerCase().replace("_", " ");
-    return text.replace(/{(\d)}/g, (_, i) => {
+    const text =
+      this.#words[word] ??
+      ENGLISH[word] ??
+      word.charAt(0).toUpperCase() + word.slice(1).toLowerCase().replace("_", " ");
+    const said = typeof text === "function" ? text(...(values as never[])) : text;
+    return said.replace(/{(\d)}/g, (_, i) => {
       const value = values[i] ?? "";
       return typeof value === "number" ? this.number(value) : value;
     });
@@ -78,15 +87,7 @@ export class Voice {
 
   /** `3 minutes ago`, from two times in milliseconds. Another clock may be ahead of ours; nothing is from the future. */
   ago(then: number, now: number): string {
-    const seconds = Math.max(0, now - then) / 1000;
-    const [unit, length]: [Intl.RelativeTimeFormatUnit, number] =
-      seconds < 60
-        ? ["second", 1]
-        : seconds < 3600
-          ? ["minute", 60]
-          : seconds < 86400
-            ? ["hour", 3600]
-            : ["day", 86400];
+    const [seconds, [unit, length]] = timed(now - then);
     return this.#ago.format(-Math.floor(seconds / length), unit);
   }
 
@@ -97,10 +98,15 @@ export class Voice {
 
   /** How long something took: `0.3s`, `3m 4s`, `2h 5m`, in the letters of the language. */
   span(milliseconds: number): string {
-    const seconds = Math.max(0, milliseconds) / 1000;
-    const pair = (unit: string, more: string, length: number): string =>
-      `${this.number(Math.floor(seconds / length / 60), unit)} ${this.number(Math.floor(seconds / length) % 60, more)}`;
-    if (seconds < 60) return this.number(seconds < 10 ? Math.floor(seconds * 10) / 10 : Math.floor(seconds), "second");
-    return seconds < 3600 ? pair("minute", "second", 1) : pair("hour", "minute", 60);
+    const [seconds, [unit, length], next] = timed(milliseconds);
+    const whole = this.number(seconds < 10 ? Math.floor(seconds * 10) / 10 : Math.floor(seconds / length), unit);
+    return next ? `${whole} ${this.number(Math.floor((seconds % length) / next[1]), next[0])}` : whole;
   }
+}
+
+/** How many seconds, in which unit that is said, and the unit below. */
+function timed(milliseconds: number): [number, Unit, Unit | undefined] {
+  const seconds = Math.max(0, milliseconds) / 1000;
+  const place = UNITS.findIndex(([, length]) => seconds >= length || length === 1);
+  return [seconds, UNITS[place] as Unit, UNITS[place + 1]];
 }

@@ -44,7 +44,7 @@ async function poll(errand: Errand): Promise<void> {
     const live = body.state === "live";
     if (live && body.cursor) vouch(errand, body.cursor);
     hear({ type: "heartbeat", state: body.state, ...(live && { asOf: new Date().toISOString() }) });
-    wait ||= WAIT;
+    wait = live ? wait || WAIT : 0; // one that is not held is answered as soon as the gateway sees the data again
   }
 }
 

@@ -7,10 +7,9 @@ const FITS_HEADER = /^[\w.~-]{1,4000}$/;
 
 export const openSocket: Open = ({ url, token, opened, hear, over }) => {
   const inHeader = FITS_HEADER.test(token);
-  const socket = new WebSocket(
-    url.replace(/^http/, "ws") + "/v1/ws",
-    inHeader ? ["runcast.v1", "token." + token] : ["runcast.v1"],
-  );
+  const protocols = ["runcast.v1"];
+  if (inHeader) protocols.push("token." + token);
+  const socket = new WebSocket(url.replace(/^http/, "ws") + "/v1/ws", protocols);
   const say = (said: object) => {
     if (socket.readyState === 1) socket.send(JSON.stringify(said));
   };
@@ -19,12 +18,6 @@ export const openSocket: Open = ({ url, token, opened, hear, over }) => {
     opened();
   };
   socket.onmessage = ({ data }) => hear(JSON.parse(data));
-  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason });
-  return {
-    say,
-    close() {
-      socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.close(1000);
-    },
-  };
+  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason: reason || "the WebSocket was closed" });
+  return { say, close: () => socket.close(1000) };
 };

@@ -7,8 +7,10 @@ import type { Message, Said } from "../messages.ts";
 export interface Wire {
   /** Says something; about `feed`, if about one. Before the wire is open, and after, nobody hears it. */
   say(said: Said, feed?: Feed): void;
-  /** Ends it. Nothing is heard any more. */
+  /** Ends it. */
   close(): void;
+  /** Whether it finds out by itself that nobody is at the other end. */
+  watched?: boolean;
 }
 
 /** What a transport is given. */

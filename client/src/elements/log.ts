@@ -1,24 +1,21 @@
-// A stream as it comes: lines of a log, or the words of a model, which follow each other without a break.
+// A stream as it comes: lines of a log, or the words of a model, which follow each other without a break. A part of its
+// own (parts.ts), for few pages show one.
 
 import type { StreamSubscription } from "../index.ts";
-import { part, setAttribute, setText } from "./dom.ts";
+import { part, setText } from "./dom.ts";
 import type { Voice } from "./words.ts";
 
 const MOST_CHUNKS = 5000; // more than anybody scrolls through; what came before them goes, and a line says so
 const AT_THE_END_PX = 24;
 
 export class LogView {
-  // Whoever has no mouse must be able to scroll it. A log is a live region by itself; this one is read when wanted.
-  readonly element = part("log", [], "div", "log");
   readonly #lost = part("lost");
   #subscription: StreamSubscription | null = null;
   #voice: Voice | null = null;
   #coming: Node[] = [];
 
-  constructor() {
-    this.element.tabIndex = 0;
-    this.element.ariaLive = "off";
-  }
+  /** @param element what scrolls */
+  constructor(private readonly element: HTMLElement) {}
 
   /** Show another stream from its start, or none. With *lines* each chunk is one, also where it is only text. */
   follow(subscription: StreamSubscription | null, lines: boolean): void {
@@ -32,9 +29,8 @@ export class LogView {
     });
   }
 
-  say(voice: Voice, name: string): void {
+  say(voice: Voice): void {
     this.#voice = voice;
-    setAttribute(this.element, "aria-label", `${voice.say("log")}: ${name}`);
     setText(this.#lost, voice.say("lost"));
   }
 

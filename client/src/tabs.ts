@@ -18,19 +18,20 @@ interface Note {
   said?: Said;
   /** The feed that is talked about. */
   name?: string | undefined;
-  heard?: Message;
+  told?: Message | Aside;
 }
+
+type Aside =
+  /** Another tab has the connection now. */
+  | { type: "hello" }
+  /** From now on what that tab hears of this feed is all there is to know. */
+  | { type: "following"; feed: string };
+
+/** How long the tab that has the connection may take to say so, in milliseconds. */
+const ANSWER = 2_000;
+const TICK = 500;
 
 type Subscribe = Extract<Said, { type: "subscribe" }>;
-
-/** What the connection of a token is called; "" where it can't be shared. A secret key is not: it would be in the name. */
-export function shareName({ url, number }: Link, token: string): string {
-  if (!globalThis.document || !navigator.locks || !globalThis.BroadcastChannel) return "";
-  const claims = claimsOf(token);
-  if (!claims) return "";
-  const { exp, iat, nbf, jti, ...same } = claims;
-  return ["runcast", url, number, JSON.stringify(same)].join(" ");
-}
 
 const lock = (name: string, options: LockOptions, held: () => void | Promise<void>): Promise<unknown> =>
   navigator.locks.request(name, options, held);
@@ -52,21 +53,41 @@ function hold(name: string, held: () => void, lost: (error: Error) => void = () 
   };
 }
 
-/** Waits for its turn to have the connection. */
-export class Election {
+/** What the connection of a token is called; "" where it can't be shared. A secret key is not: it would be in the name. */
+function nameOf({ url, nth }: Link, token: string): string {
+  const claims = globalThis.document && navigator.locks && globalThis.BroadcastChannel && claimsOf(token);
+  if (!claims) return "";
+  const { exp, iat, nbf, jti, ...same } = claims;
+  return ["runcast", url, nth, JSON.stringify(same)].join(" ");
+}
+
+/** How `link` has part in a connection with this token: as `before`, if that is the one. Undefined if it has its own. */
+export function share(link: Link, token: string, before?: Sharing): Sharing | undefined {
+  const name = nameOf(link, token);
+  if (before?.name === name) return before;
+  before?.close();
+  return name ? new Sharing(name, link) : undefined;
+}
+
+/** What one tab has to do with the connection of all: it waits for its turn to have it, and has it then. */
+export class Sharing {
+  /** To the tab that has the connection; undefined when that is us, or nobody can share it here. */
+  open: Open | undefined;
+  /** While we have it for other tabs, too. */
+  #host: Host | undefined;
   #leave: () => void;
 
   constructor(
     readonly name: string,
-    readonly tell: { lead(): void; follow(): void; alone(): void },
+    readonly link: Link,
   ) {
+    this.open = openTab(this);
     this.#leave = this.#stand();
   }
 
-  #stand(steal?: boolean): () => void {
-    // It was stolen by who heard nothing of us; or the browser has no locks for a page like this one.
-    const lost = ({ name }: Error) => (name === "AbortError" ? this.tell.follow() : this.tell.alone());
-    return hold(this.name, this.tell.lead, lost, steal);
+  /** Tells the other tabs what was heard, if they hear it from us. */
+  relay(message: Message): void {
+    this.#host?.relay(message);
   }
 
   /** Whoever has the connection does not answer: takes it. */
@@ -75,41 +96,78 @@ export class Election {
     this.#leave = this.#stand(true);
   }
 
-  resign(): void {
+  close(): undefined {
+    this.#host = this.#host?.close();
     this.#leave();
+  }
+
+  #stand(steal?: boolean): () => void {
+    const lead = () => {
+      this.open = undefined;
+      this.#host = new Host(this.name, this.link);
+      this.link.restart();
+    };
+    const lost = ({ name }: Error) => {
+      this.#host = this.#host?.close();
+      // It was stolen by who heard nothing of us; or the browser has no locks for a page like this one.
+      this.open = name === "AbortError" ? openTab(this) : undefined;
+      if (this.open) this.#leave = this.#stand();
+      this.link.restart();
+    };
+    return hold(this.name, lead, lost, steal);
   }
 }
 
-/** A wire to the tab that has the connection. */
-export const openTab =
-  (share: string): Open =>
+/** A wire to the tab that has the connection. It finds out by itself whether anybody is there. */
+const openTab =
+  (sharing: Sharing): Open =>
   ({ hear, opened, over }) => {
     const from = crypto.randomUUID();
-    const channel = new BroadcastChannel(share);
+    const channel = new BroadcastChannel(sharing.name);
     /** Feeds of which we hear everything, since the other tab said so. What it told others before is not for us. */
     const following = new Set<string>();
     let open = false;
+    let heartbeatMs = 15_000;
+    /** Until when something must be heard, and whether it was asked for (milliseconds since 1970). */
+    let until = Date.now() + ANSWER;
+    let asked = true;
     const say = (said: Said, name?: string) => {
       following.delete(name!);
       channel.postMessage({ from, said, name } satisfies Note);
     };
-    channel.onmessage = ({ data: { to, heard } }: MessageEvent<Note>) => {
+    channel.onmessage = ({ data: { to, told: heard } }: MessageEvent<Note>) => {
       if (!heard || (to && to !== from)) return;
       if (heard.type === "hello") return over({ reason: "another tab has the connection now", after: 0 });
       if ("feed" in heard && heard.feed && heard.type !== "unsubscribed") {
         if (to) following.add(heard.feed);
         else if (!following.has(heard.feed)) return;
       }
-      hear(heard);
+      if (heard.type === "welcome") heartbeatMs = (heard.heartbeatSeconds ?? 15) * 1000;
+      until = Date.now() + 2 * heartbeatMs;
+      asked = false;
+      if (heard.type !== "following") hear(heard);
       if (heard.type !== "welcome" || open) return;
       open = true;
       opened();
     };
+    const watching = setInterval(() => {
+      if (Date.now() < until) return;
+      if (asked) {
+        sharing.steal();
+        return over({ reason: "the tab that has the connection does not answer", after: 0 });
+      }
+      // Perhaps all of us slept: whoever is awake answers.
+      asked = true;
+      until = Date.now() + ANSWER;
+      say({ type: "hello" });
+    }, TICK);
     // The other tab learns from this lock when we have gone.
-    const leave = hold(`${share} ${from}`, () => say({ type: "hello" }));
+    const leave = hold(`${sharing.name} ${from}`, () => say({ type: "hello" }));
     return {
+      watched: true,
       say: (said, feed) => say(said, feed?.name),
       close() {
+        clearInterval(watching);
         leave();
         channel.close();
       },
@@ -141,6 +199,8 @@ export class Host {
   readonly #remotes = new Map<string, Map<string, [Remote, Feed]>>();
   /** Readers that are told all of a feed as soon as we know it. */
   readonly #waiting = new Map<Remote, Feed>();
+  /** Whether the others know that our connection is lost. */
+  #lost = false;
 
   constructor(
     name: string,
@@ -157,25 +217,34 @@ export class Host {
 
   /** Tells the other tabs what was heard, and those that wait for a feed all of it, once it is the truth. */
   relay(message: Message): void {
+    if (message.type === "welcome") {
+      // It may answer another token, too.
+      if (!this.#lost) return;
+      this.#lost = false;
+      message = { type: "heartbeat", state: "live" };
+    } else if (message.type === "heartbeat" && message.down !== undefined) this.#lost = true;
     this.#post(message);
     for (const [remote, feed] of this.#waiting) this.#tellAll(remote, feed);
   }
 
-  close(): void {
+  close(): undefined {
     for (const tab of this.#remotes.keys()) this.#gone(tab);
     this.#channel.close();
   }
 
-  #post(heard: Message, to?: string): void {
-    this.#channel.postMessage({ from: "", to, heard } satisfies Note);
+  #post(heard: Message | Aside, to?: string): void {
+    this.#channel.postMessage({ from: "", to, told: heard } satisfies Note);
   }
 
   #welcome(name: string, tab: string): void {
+    const { heartbeatMs, trouble, since } = this.link.inUse;
     if (!this.#remotes.has(tab)) {
       this.#remotes.set(tab, new Map());
       lock(`${name} ${tab}`, {}, () => this.#gone(tab));
+      this.#post({ type: "welcome", heartbeatSeconds: heartbeatMs / 1000 }, tab);
     }
-    this.#post({ type: "welcome", heartbeatSeconds: (this.link.talk?.heartbeatMs ?? 15_000) / 1000 }, tab);
+    if (!since) this.#lost = true;
+    this.#post({ type: "heartbeat", state: trouble ? "stale" : "live", reason: "", ...trouble }, tab);
   }
 
   #subscribe(tab: string, name: string, { type, cursor: at, ...wish }: Subscribe): void {
@@ -193,13 +262,13 @@ export class Host {
     // Where we stand at the same place, what comes for us is what it needs, too.
     const same = cursor && cursor === feed.cursor;
     if (wish.stream || same) this.#post({ type: "following", feed: name }, tab);
-    if (wish.stream || (same && !this.link.talk?.isLive(feed))) return;
+    if (wish.stream || (same && !this.link.inUse.isLive(feed))) return;
     this.#waiting.set(remote, feed);
     this.#tellAll(remote, feed);
   }
 
   #tellAll(remote: Remote, feed: Feed): void {
-    if (!this.link.talk?.isLive(feed)) return;
+    if (!this.link.inUse.isLive(feed)) return;
     const { name, mirror } = feed;
     const { runs, truncated, ended } = mirror;
     const cursor = mirror.cursor!;
