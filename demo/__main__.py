@@ -21,7 +21,7 @@ import redis
 from auth import AuthError, mint
 from demo.processes import Ended, Programs
 from demo.tasks import CONCURRENCY, QUEUE
-from gateway.cli.dev import leave_keys, prepare
+from gateway.cli.dev import command, leave_keys, prepare
 from gateway.cli.serve import address
 from gateway.errors import GatewayError
 from gateway.store.embedded import state_directory
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from auth import EnvironmentKeys
+    from gateway.cli.dev import Prepared
     from gateway.settings import Settings
 
 START_SECONDS = 20.0
@@ -48,14 +49,12 @@ def main() -> None:
         signal.signal(number, _setter(stop))
     with ExitStack() as resources:
         try:
-            prepared = prepare(resources)
-            leave_keys(prepared)
-            run(prepared.settings, prepared.keys, stop)
+            run(prepare(resources), stop)
         except (GatewayError, AuthError, Ended, redis.RedisError) as error:
             sys.exit(f"demo: {error}")
 
 
-def run(settings: Settings, keys: EnvironmentKeys, stop: threading.Event) -> None:
+def run(prepared: Prepared, stop: threading.Event) -> None:
     """
     Everything, until *stop* is set.
 
@@ -63,10 +62,12 @@ def run(settings: Settings, keys: EnvironmentKeys, stop: threading.Event) -> Non
         Ended: When one of the programs did.
         RedisError: When Redis did.
     """
+    settings, keys = prepared.settings, prepared.keys
     with Programs(_environ(settings, keys), state_directory()) as programs:
         programs.start("gateway", [sys.executable, "-m", "demo.gateway"], patience_seconds=15)
         if not programs.wait_until(lambda: stop.is_set() or _is_ready(settings), seconds=START_SECONDS):
             sys.exit(f"demo: the gateway is not ready after {START_SECONDS:.0f} s")
+        leave_keys(prepared)
         # The worker ends what it is at, unless the feeder has called it back, so it is asked after that.
         programs.start("worker", _worker_command(), patience_seconds=15)
         programs.start("feeder", [sys.executable, "-m", "demo.feeder"])
@@ -137,7 +138,7 @@ def instructions(url: str, token: str) -> str:
   In a terminal:
 
     curl -N -H "Authorization: Bearer {token}" "{url}/v1/events?all=true&since=1h"
-    runcast watch --tag team:search
+    {command()} watch --tag team:search
 
   Ctrl-C ends everything.
 """

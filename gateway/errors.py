@@ -290,8 +290,13 @@ class OriginNotAllowed(GatewayError):
     code = "origin_not_allowed"
 
     def __init__(self, origin: str) -> None:
-        super().__init__(f"origin {origin[:200]!r} is not in RUNCAST_ALLOWED_ORIGINS")
+        super().__init__(f"origin {origin[:200]!r} is not in RUNCAST_ALLOWED_ORIGINS{self._hint(origin)}")
         self.origin = origin
+
+    @staticmethod
+    def _hint(origin: str) -> str:
+        """Of a page that has none browsers say `null` (RFC 6454, section 7.1), which no list has."""
+        return ": serve the page from one, a file or a sandboxed frame has none" if origin == "null" else ""
 
 
 class NotFound(GatewayError):

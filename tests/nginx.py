@@ -44,7 +44,7 @@ http {{
 #: What a gateway needs of nginx.
 RIGHT = """
     proxy_http_version 1.1;
-    proxy_set_header Host $host;
+    proxy_set_header Host $http_host;
     proxy_set_header Upgrade $http_upgrade;
     proxy_set_header Connection "upgrade";
     proxy_buffering off;

@@ -72,7 +72,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     },
     "cli": VALUES
     | {"app", "auth", "changes", "codec", "doctor", "configuration", "configured", "logs", "publisher"}
-    | {"server", "settings", "store", "transports", "viewer"},
+    | {"server", "settings", "store", "transports", "viewer", "web"},
     "": VALUES | {"app", "changes", "publisher", "settings", "store", "viewer"},  # the package itself: its public names
 }
 

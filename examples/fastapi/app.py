@@ -24,10 +24,11 @@ PAGE = """<!doctype html>
   <title>Export</title>
   <link rel="icon" href="data:,">
   <script src="{gateway}/run-status.js" defer></script>
-  <run-status run="{run}" token-url="/token">It has begun.</run-status>
+  {bar}
   <form method="post" action="/exports"><button>Export</button></form>
 </html>
 """
+BAR = '<run-status run="{run}" token-url="/token">It has begun.</run-status>'
 
 keys = Keyring.from_environ(os.environ).keys_of(os.environ.get("RUNCAST_ENVIRONMENT", "default"))
 publisher = Publisher()
@@ -81,5 +82,5 @@ def home(request: Request) -> HTMLResponse:
 
 
 def page(run_id: str) -> HTMLResponse:
-    html = PAGE.format(gateway=GATEWAY, run=escape(run_id))
+    html = PAGE.format(gateway=GATEWAY, bar=BAR.format(run=escape(run_id)) if run_id else "")
     return HTMLResponse(html, headers={"Content-Security-Policy": POLICY})

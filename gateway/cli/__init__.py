@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, Lazy]] = MappingProxyType(
         "token": Lazy("gateway.cli.token:tokens", "Make public tokens for viewers, look at them, take them back."),
         "explain": Lazy("gateway.cli.explain:explain", "Say which rule lets a token see a feed, or what it lacks."),
         "doctor": Lazy("gateway.cli.doctor:doctor", "Say what is wrong with this place, its Redis and a gateway."),
+        "assets": Lazy("gateway.cli.assets:assets", "Print what pages load from a gateway, or copy it."),
         "config": Lazy("gateway.cli.config:config", "Show and check the settings of a gateway."),
         "completion": Lazy("gateway.cli.completion:completion", "Print the lines that make a shell complete these."),
         "version": Lazy("gateway.cli.version:version", "Print which version this is."),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -116,31 +120,36 @@ def leave_keys(prepared: Prepared) -> None:
 
 def instructions(url: str, token: str) -> str:
     """What to do next, to be pasted."""
+    runcast = command()
     return f"""
+  Runs, live, in the dashboard:
+
+    {url}/#token={token}
+
   A token that sees all runs here, for a day:
 
     TOKEN={token}
 
   Make a run move, in another terminal of this directory:
 
-    runcast publish run_1 --task hello --status EXECUTING --progress 3/10
+    {runcast} publish run_1 --task hello --status EXECUTING --progress 3/10
 
   See it move:
 
-    runcast watch run_1
+    {runcast} watch run_1
     curl -N -H "Authorization: Bearer $TOKEN" "{url}/v1/events?run=run_1"
 
-  Or in a page:
+  Or in a page of yours:
 
-    <progress id="bar" max="100"></progress>
-    <script>
-      const events = new EventSource("{url}/v1/events?run=run_1&token={token}");
-      const show = (metadata) => {{ if (metadata?.progress) bar.value = metadata.progress.percent; }};
-      events.addEventListener("snapshot", (e) => JSON.parse(e.data).runs.forEach((run) => show(run.metadata)));
-      events.addEventListener("update", (e) => {{
-        const {{ run, metadata }} = JSON.parse(e.data);
-        show(metadata ? metadata.changed : run.metadata);
-      }});
-      events.addEventListener("end", () => events.close());
-    </script>
+    <script src="{url}/run-status.js" defer></script>
+    <run-status run="run_1" token="{token}"></run-status>
 """
+
+
+def command() -> str:
+    """How a shell in this directory starts `runcast`: by its name, or by where it is when it is not on the path."""
+    program = Path(sys.executable).with_name("runcast")
+    if not program.exists() or shutil.which("runcast") == str(program):
+        return "runcast"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))

@@ -22,7 +22,7 @@ from gateway.transports.sinks import HANDOVER, serve_on_asgi
 from gateway.transports.viewing import Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gateway.feed.view import Framing, Shown
     from gateway.transports.admission import Admitted
@@ -52,6 +52,9 @@ _NO_FORMS: Final[Mapping[str, Form]] = MappingProxyType({})
 class Form(Protocol):
     """How a response shows feeds, when not as JSON."""
 
+    #: Parameters that those who read it add to every request, and that mean nothing here.
+    besides: frozenset[str]
+
     def view(self, wish: Wish, hidden: frozenset[str] | None) -> Shown:
         """A feed in this form; *hidden* is what the token hides (`Wish.view`)."""
 
@@ -80,7 +83,8 @@ class EventsEndpoint:
             return
         try:
             form = self._form_of(scope)
-            wishes, admitted = await wishes_of(self._services, scope, besides=_FORM)
+            besides = {_FORM} if form is None else {_FORM, *form.besides}
+            wishes, admitted = await wishes_of(self._services, scope, besides=besides)
             await self._desk.learn(scope["headers"])
             await EventsResponse(self._services, wishes, admitted, form).send(scope, receive, send)
         except GatewayError as error:
@@ -102,13 +106,13 @@ class EventsEndpoint:
 
 
 async def wishes_of(
-    services: Services, scope: Scope, *, besides: str = "", counted: bool = False
+    services: Services, scope: Scope, *, besides: Collection[str] = (), counted: bool = False
 ) -> tuple[list[Wish], Admitted]:
     """
     What a request with feeds in its query asks for, and what it may see; its token is used now.
 
     Args:
-        besides: A parameter that is not for us.
+        besides: Parameters that are not for us.
         counted: Whether it is one of the requests that may not come faster than so many a second.
 
     Raises:
@@ -123,7 +127,9 @@ async def wishes_of(
     return wishes, admitted
 
 
-def asked(services: Services, scope: Scope, *, besides: str = "", counted: bool = False) -> tuple[list[Wish], Admitted]:
+def asked(
+    services: Services, scope: Scope, *, besides: Collection[str] = (), counted: bool = False
+) -> tuple[list[Wish], Admitted]:
     """
     As `wishes_of`, as far as nobody has to be asked for it: whether it may see what it wishes is not looked at.
 
@@ -144,7 +150,7 @@ def asked(services: Services, scope: Scope, *, besides: str = "", counted: bool 
     admitted = admission.admit(bearer(headers.get("authorization")) or token)
     if counted:
         services.quotas.check_request(admitted.environment, admitted.token)
-    return parse_query([pair for pair in pairs if pair[0] != besides], headers.get("last-event-id")), admitted
+    return parse_query([pair for pair in pairs if pair[0] not in besides], headers.get("last-event-id")), admitted
 
 
 class EventsResponse:

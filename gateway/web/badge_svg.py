@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -17,8 +18,10 @@ _WIDTHS: Final = (
     *(63, 63, 41, 52, 39, 63, 59, 82, 59, 59, 52, 64, 34, 64, 84),  # p to tilde
 )
 _FIRST: Final = 32
-#: Of all other characters: the usual one, and one of scripts whose characters fill a square.
+#: Of all other characters: the usual one, one of scripts whose characters fill a square, and those that are written
+#: from right to left (by Unicode's bidirectional classes), which are narrower.
 _OTHER, _WIDE = 65, 100
+_LEFTWARDS: Final = MappingProxyType({"R": 53, "AL": 48})
 _FONT_PIXELS: Final = 11
 _HEIGHT: Final = 20
 #: Between a text and the edge of its field.
@@ -59,7 +62,9 @@ def _width(letter: str) -> int:
         return _WIDTHS[place]
     if unicodedata.combining(letter):
         return 0
-    return _WIDE if unicodedata.east_asian_width(letter) in "WF" else _OTHER
+    if unicodedata.east_asian_width(letter) in "WF":
+        return _WIDE
+    return _LEFTWARDS.get(unicodedata.bidirectional(letter), _OTHER)
 
 
 def shortened(text: str) -> str:
@@ -90,4 +95,6 @@ def draw(badge: Badge) -> bytes:
 
 def _drawn_text(text: str, x: int) -> str:
     width = width_of(text)
-    return f'<text x="{x}" y="14" textLength="{width}">{escape(text)}</text>' if width else ""
+    # Where the width is a guess, letters are stretched: those that join would be torn apart by space between them.
+    stretched = "" if text.isascii() else ' lengthAdjust="spacingAndGlyphs"'
+    return f'<text x="{x}" y="14" textLength="{width}"{stretched}>{escape(text)}</text>' if width else ""

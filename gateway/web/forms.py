@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from gateway.web.fragment_framings import FragmentFraming
 
 
+#: Datastar tells the server with each `@get` what the page knows.
+_BESIDES: Final[Mapping[str, frozenset[str]]] = {"datastar": frozenset({"datastar"})}
+
+
 class HtmlForm:
     """Runs as HTML, in events as one of those who put them into pages reads them."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.besides = _BESIDES.get(name, frozenset())
 
     def view(self, wish: Wish, hidden: frozenset[str] | None) -> FragmentView:
         return FragmentView(wish.feed, wish.hidden if hidden is None else hidden, wish.since, wish.limit)

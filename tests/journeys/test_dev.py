@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import psutil
 import pytest
+from playwright.async_api import expect
 
 from tests.journeys.browser import chromium, origin
 from tests.journeys.gateway_process import clean_environ
@@ -61,7 +62,7 @@ def running_dev(directory: Path) -> Iterator[Dev]:
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if "</script>" in line:
+            if "</run-status>" in line:
                 break
         assert process.poll() is None, log.read_text()
         watchdog.cancel()
@@ -83,16 +84,16 @@ def empty(tmp_path: Path) -> Path:
 async def test_the_printed_page_moves(empty: Path) -> None:
     """What it prints works as it stands: the snippet in a page, the command in another terminal of the directory."""
     with running_dev(empty) as dev:
-        snippet = dev.found(r"<progress.*</script>")
+        snippet = dev.found(r"<script.*</run-status>")
         with origin(f"<!doctype html><title>Mine</title>{snippet}") as address:
             async with chromium() as page:
                 await page.goto(address)
                 publish = dev.command("runcast publish")
-                subprocess.run(publish, cwd=empty, env=clean_environ(), check=True, capture_output=True)
-                await page.wait_for_function("bar.value === 30")
-                publish[publish.index("3/10")] = "7/10"
-                subprocess.run(publish, cwd=empty, env=clean_environ(), check=True, capture_output=True)
-                await page.wait_for_function("bar.value === 70")
+                bar = page.get_by_role("progressbar")
+                for done in (3, 7):
+                    publish[publish.index("--progress") + 1] = f"{done}/10"
+                    subprocess.run(publish, cwd=empty, env=clean_environ(), check=True, capture_output=True)
+                    await expect(bar).to_have_attribute("aria-valuenow", f"{done * 10}", timeout=30_000)
 
 
 def test_the_printed_commands_show_the_run(empty: Path) -> None:

@@ -255,6 +255,16 @@ def _listener(port: int, said: list[bytes]) -> Iterator[None]:
         thread.join(5)
 
 
+async def test_pages_of_the_gateway_itself_are_let_in(front: Front) -> None:
+    """On whatever port the proxy listens: the dashboard is at the origin that it asks. Pages from elsewhere are not."""
+    elsewhere = f"http://127.0.0.1:{free_port()}"
+    async with httpx2.AsyncClient(trust_env=False, timeout=10, base_url=front.url, headers=AS_BACKEND) as client:
+        answers = [await client.get("/v1/runs", headers={"Origin": page}) for page in (front.url, elsewhere)]
+        policy = (await client.get("/")).headers["content-security-policy"]
+    assert [answer.status_code for answer in answers] == [200, 403]
+    assert f" ws://127.0.0.1:{front.port} " in policy
+
+
 async def test_metrics_are_not_for_the_world(front: Front) -> None:
     """They say how many come, and which limits they hit."""
     async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
