@@ -5,7 +5,7 @@
 
 import { build, transform } from "esbuild";
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,11 +25,11 @@ const CSS_TARGET = ["chrome123", "firefox121", "safari17.5"];
 const PARTS = [
   { entry: "src/networks.ts", out: "runcast.networks.js", format: "esm" },
   { entry: "src/browser.ts", out: "runcast.browser.js", format: "esm" },
-  { entry: "src/elements/log.ts", out: "runcast.log.js", format: "esm" },
+  { entry: "src/elements/views.ts", out: "runcast.views.js", format: "esm" },
 ];
 const CLIENTS = [
   { entry: "src/index.ts", out: "runcast.js", format: "esm" },
-  { entry: "src/index.ts", out: "runcast.global.js", format: "iife", globalName: "Runcast" },
+  { entry: "src/script.ts", out: "runcast.global.js", format: "iife" },
   { entry: "src/elements/run-status.entry.ts", out: "run-status.js", format: "iife" },
   { entry: "src/elements/index.ts", out: "run-list.js", format: "iife" },
 ];
@@ -49,9 +49,9 @@ const COPIES = [{ entry: "../dashboard/dashboard.html", out: "dashboard.html" }]
  * of them may be in what pages use, in the protocol, or in what browsers have; tests/client/test_build.py holds that.
  */
 const INTERNAL = (
-  "caughtUp heartbeatMs trouble isLive receive askForAll leave wire heard trial over asking outOfStep takeIn advanceTo " +
-  "mirror readers known refusal changeTo inUse relay watched unreachable unheard hear refuse look place findLink shares " +
-  "nth getNew toShow tokens wish feeds opened failed"
+  "caughtUp patience trouble isLive receive leave wire heard trial over asking outOfStep takeIn advanceTo " +
+  "mirror readers known refusal changeTo inUse relay watched unreachable unheard hear refuse look place findLink " +
+  "nth getNew toShow tokens wish feeds opened failed wake restart sleep ids"
 ).split(" ");
 let spelled = {};
 
@@ -84,7 +84,7 @@ const partsByHash = {
 const partsBeside = {
   name: "parts beside",
   setup(bundle) {
-    bundle.onResolve({ filter: /\/(networks|browser|log)\.ts$/ }, ({ path, kind }) =>
+    bundle.onResolve({ filter: /\/(networks|browser|views)\.ts$/ }, ({ path, kind }) =>
       kind === "dynamic-import" ? { path: `./runcast.${basename(path, ".ts")}.js`, external: true } : undefined,
     );
   },
@@ -95,7 +95,7 @@ function versionedName({ out }, text) {
   return out.replace(/\.js$/, `.${createHash("sha256").update(text).digest("hex").slice(0, 12)}.js`);
 }
 
-async function make({ entry, out, format, globalName }, { plugins = [], define = {} } = {}) {
+async function make({ entry, out, format }, { plugins = [], define = {} } = {}) {
   const isScript = !out.endsWith(".css");
   const { outputFiles, mangleCache } = await build({
     absWorkingDir: CLIENT,
@@ -117,7 +117,6 @@ async function make({ entry, out, format, globalName }, { plugins = [], define =
             IS_SCRIPT: `${format === "iife"}`,
             ...(format === "iife" && { "import.meta.url": "undefined" }),
           },
-          ...(globalName && { globalName }),
           ...(INTERNAL.length && { mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`), mangleCache: spelled }),
         }
       : { target: CSS_TARGET }),
@@ -138,6 +137,7 @@ async function smaller(text, format) {
   return code + "\n";
 }
 
+if (PACKAGE) rmSync(OUT, { recursive: true, force: true }); // what was built before is in nobody's package
 mkdirSync(OUT, { recursive: true });
 const files = {};
 for (const part of PARTS) {

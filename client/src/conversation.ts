@@ -25,13 +25,14 @@ export interface Trouble {
 export class Conversation {
   /** What it goes over, once that is open. */
   wire: Wire | undefined;
-  /** What was shown for it. */
-  token = "";
-  /** When something was heard last (milliseconds since 1970). As long as nobody was asked, nobody is unheard. */
-  heard = Infinity;
-  heartbeatMs = 15_000;
-  /** When it was welcomed (milliseconds since 1970), or 0. */
-  since = 0;
+  /** What was shown for it, once there is one. */
+  token: string | undefined;
+  /** When something was heard last (milliseconds since 1970), once somebody was asked. */
+  heard: number | undefined;
+  /** How long it may be silent, in milliseconds. A transport that connects and does not say welcome is no use. */
+  patience = 5_000;
+  /** When it was welcomed (milliseconds since 1970), once it was. */
+  since: number | undefined;
   /** None from the welcome on, as long as the gateway sees the data; before that, what the trouble was till now. */
   trouble: Trouble | undefined;
   /** When the newest thing that was told was true. */
@@ -41,7 +42,7 @@ export class Conversation {
   /** The last error that concerned the whole connection: it says more than a close code. */
   last: Ending | undefined;
   /** Feeds that this connection has brought up to date, and each change of which it brings. */
-  readonly caughtUp = new Set<string>();
+  readonly caughtUp = new Set<Feed>();
   /** Feeds that are left, until the gateway says so. What comes of them before was given up. */
   readonly #leaving = new Set<string>();
 
@@ -63,11 +64,6 @@ export class Conversation {
     this.wire?.say(said, feed);
   }
 
-  /** The connection is open: ask for everything. */
-  askForAll(): void {
-    for (const feed of this.feeds.values()) this.subscribe(feed);
-  }
-
   /** Asks for a feed from where it stands. */
   subscribe(feed: Feed): void {
     if (!this.#leaving.has(feed.name)) this.say(feed.asking, feed);
@@ -78,33 +74,32 @@ export class Conversation {
     const { name } = feed;
     if (this.#leaving.has(name)) return;
     this.#leaving.add(name);
-    this.caughtUp.delete(name);
+    this.caughtUp.delete(feed);
     this.say({ type: "unsubscribe", feed: name }, feed);
   }
 
   /** Whether what is known of a feed is the truth, as far as anyone can tell. */
-  isLive({ name, wish }: Feed): boolean {
-    return !this.trouble && (!!wish.stream || this.caughtUp.has(name));
+  isLive(feed: Feed): boolean {
+    return !this.trouble && (!!feed.wish.stream || this.caughtUp.has(feed));
   }
 
   /** Takes in a message. Returns whether it says how things stand: other tabs that share them hear it then. */
-  receive(message: Message): boolean {
+  receive(message: Message): boolean | void {
     switch (message.type) {
       case "welcome":
         if (!this.since) this.trouble = undefined; // it may also answer another token
         this.since ||= Date.now();
         this.last = undefined;
-        this.heartbeatMs = (message.heartbeatSeconds ?? 15) * 1000;
+        this.patience = 2000 * (message.heartbeatSeconds ?? 15);
         return true;
       case "heartbeat":
         this.#heartbeat(message);
         return true;
       case "unsubscribed":
-        this.#left(message.feed);
-        return false;
+        return this.#left(message.feed);
       case "reconnect":
         this.over = { reason: message.reason, after: message.afterMilliseconds };
-        return false;
+        return;
       case "error":
         return this.#error(message);
       default:
@@ -113,19 +108,24 @@ export class Conversation {
   }
 
   #heartbeat({ state, reason, down, asOf, cursor }: Heartbeat): void {
-    this.trouble = state === "live" ? undefined : { reason: reason ?? "the gateway has lost sight of the data", down };
+    this.trouble = state === "live" ? undefined : { reason, down };
     if (down !== undefined) this.caughtUp.clear(); // the tab that has the connection has lost it
     if (asOf) this.asOf = new Date(asOf);
     // It speaks for the feeds that the gateway knows of. One that has not caught up here may be on its way there
     // still: with this cursor, what it missed would never come.
-    if (cursor) for (const name of this.caughtUp) this.feeds.get(name)?.mirror.advanceTo(cursor);
+    if (cursor) for (const { mirror } of this.caughtUp) mirror.advanceTo(cursor);
   }
 
-  #tell(message: FeedMessage): boolean {
-    const feed = this.feeds.get(message.feed);
-    if (!feed || this.#leaving.has(feed.name)) return false;
+  /** The feed of this name, unless what comes of it is given up. */
+  #wanted(name: string): Feed | undefined {
+    return this.#leaving.has(name) ? undefined : this.feeds.get(name);
+  }
+
+  #tell(message: FeedMessage): boolean | void {
+    const feed = this.#wanted(message.feed);
+    if (!feed) return;
     if (message.type === "snapshot" && message.complete) {
-      this.caughtUp.add(feed.name);
+      this.caughtUp.add(feed);
       this.asOf = new Date();
     } else if (message.type === "update") {
       const at = new Date(message.run.updatedAt ?? 0);
@@ -137,25 +137,26 @@ export class Conversation {
 
   #left(name: string): void {
     this.#leaving.delete(name);
-    const feed = this.feeds.get(name);
+    const feed = this.#wanted(name);
     if (feed) this.subscribe(feed);
   }
 
-  #error({ feed: name, code, message, retry, afterMilliseconds }: Extract<Message, { type: "error" }>): boolean {
-    const feed = this.feeds.get(name!);
+  #error({ feed: name, code, message, retry, afterMilliseconds }: Extract<Message, { type: "error" }>): boolean | void {
     // What is refused because there is too much of it may be had later. Everybody is told the same time.
     const ending = { code, reason: message, after: afterMilliseconds && afterMilliseconds * (1 + Math.random()) };
     if (!name) this.last = ending;
     else if (code === "not_subscribed")
       this.#left(name); // it was refused, and left, at the same time
-    else if (!feed || this.#leaving.has(name)) return false;
-    else if (retry)
-      this.over = ending; // on another connection, after a pause, it may be had
     else {
-      this.feeds.delete(name);
-      feed.refuse(new RuncastError(code, message));
-      return true;
+      const feed = this.#wanted(name);
+      if (!feed) return;
+      if (retry)
+        this.over = ending; // on another connection, after a pause, it may be had
+      else {
+        this.feeds.delete(name);
+        feed.refuse(new RuncastError(code, message));
+        return true;
+      }
     }
-    return false;
   }
 }

@@ -6,20 +6,13 @@ const parts = (cursor: string): [epoch: string, sequence: number] => {
 };
 
 /** Whether who is at `known` has been told what carries the cursor `told`. */
-export function covers(known: string | null, told: string): boolean {
-  if (!known) return false;
+export function covers(known: string | null | undefined, told: string | null | undefined): boolean {
+  if (!known || !told) return false;
   const [epoch, sequence] = parts(known);
   const [other, number] = parts(told);
   return epoch === other && number <= sequence;
 }
 
 /** The place from which everybody misses nothing; null, which is the beginning, when the places don't compare. */
-export function earliest(cursors: Iterable<string | null>): string | null {
-  let first: string | null | undefined;
-  for (const cursor of cursors) {
-    if (first === undefined || covers(first, cursor ?? "")) first = cursor;
-    else if (!covers(cursor, first!)) return null;
-    if (!cursor) return null;
-  }
-  return first ?? null;
-}
+export const earliest = (cursors: (string | null | undefined)[]): string | null =>
+  cursors.reduce((a, b) => (covers(a, b) ? b : covers(b, a) ? a : null), cursors[0]) ?? null;

@@ -10,10 +10,8 @@ export interface Reader {
   /** Of a stream: how much this reader has of it. */
   place?: StreamPlace | undefined;
   hear(news: News): void;
-  /** The connection is perhaps in another state. */
+  /** The feed is perhaps refused, or the connection in another state. */
   look(): void;
-  /** The feed is not to be had. */
-  refuse(error: RuncastError): void;
 }
 
 /** A message that concerns one feed, and says something of its runs or chunks. */
@@ -23,9 +21,11 @@ export class Feed {
   readonly mirror = new RunMirror();
   readonly readers = new Set<Reader>();
   /** Whether its run ended, and nothing more is expected. */
-  ended = false;
+  ended: boolean | undefined;
   /** Whether anything of it was ever told. */
-  known = false;
+  known: boolean | undefined;
+  /** Why it is not to be had. */
+  refusal: RuncastError | undefined;
 
   constructor(
     readonly name: string,
@@ -40,27 +40,22 @@ export class Feed {
   /** What to say in order to follow it from here. */
   get asking(): Said {
     const { cursor, wish } = this;
-    const { from, ...rest } = wish;
-    return { type: "subscribe", ...(cursor ? { ...rest, cursor } : wish) };
+    return { type: "subscribe", ...wish, ...(cursor && { cursor, from: undefined }) };
   }
 
   /** Takes in a message of the gateway. Returns whether it must be asked for from its beginning. */
   takeIn(message: FeedMessage): boolean | undefined {
-    const { mirror, readers } = this;
+    const { mirror, readers, wish } = this;
     this.known = true;
-    if (this.wish.stream) {
-      this.ended = message.type === "end";
-      for (const reader of readers) reader.hear(reader.place!.takeIn(message as StreamMessage));
-      return;
-    }
-    const news = mirror.takeIn(message as Snapshot);
-    this.ended = !!mirror.ended;
-    for (const reader of readers) reader.hear(news);
-    return news.outOfStep;
+    const news = wish.stream ? null : mirror.takeIn(message as Snapshot);
+    this.ended = news ? !!mirror.ended : message.type === "end";
+    for (const reader of readers) reader.hear(news ?? reader.place!.takeIn(message as StreamMessage));
+    return news?.outOfStep;
   }
 
   /** It is not to be had. */
   refuse(error: RuncastError): void {
-    for (const reader of this.readers) reader.refuse(error);
+    this.refusal = error;
+    this.readers.forEach((reader) => reader.look());
   }
 }

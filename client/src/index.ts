@@ -13,16 +13,15 @@ import type { Wish } from "./messages.ts";
 import { StreamPlace } from "./mirror.ts";
 import { GATEWAY } from "./gateway.ts";
 import type { Chunk, Run } from "./run.ts";
-import { Subscription } from "./subscription.ts";
-import { Tokens, type TokenOptions } from "./tokens.ts";
+import { subscribe, type Subscription } from "./subscription.ts";
+import { tokensOf, type TokenOptions } from "./tokens.ts";
 
 export { RuncastError } from "./errors.ts";
 export type { Transport } from "./conversation.ts";
 export type { ConnectionState } from "./link.ts";
 export { isFinal } from "./run.ts";
 export type { Chunk, FinalStatus, Run, RunError, Status, Transition } from "./run.ts";
-export { Subscription } from "./subscription.ts";
-export type { Events, View } from "./subscription.ts";
+export type { Events, Subscription, View } from "./subscription.ts";
 
 export type RunSubscription = Subscription<Run>;
 export type StreamSubscription = Subscription<Chunk>;
@@ -59,80 +58,71 @@ interface Connections {
 const all: Connections[] = [];
 
 /** What to subscribe with. Nothing is connected before the first subscription, nor after the last. */
-export class Runcast {
-  readonly #subscriptions = new Set<Subscription<never>>();
-
-  constructor(private readonly findLink: FindLink) {}
-
+export interface Runcast {
   /** One run. It need not exist yet. */
-  run(run: string, options?: Pick<FeedOptions, "skipColumns">): RunSubscription {
-    return this.#subscribe("run:" + run, { run, ...options });
-  }
-
+  run(run: string, options?: Pick<FeedOptions, "skipColumns">): RunSubscription;
   /** The runs that carry all of these tags. */
-  tags(tags: string | string[], options?: FeedOptions): RunSubscription {
-    const sorted = [...new Set([tags].flat())].sort();
-    return this.#subscribe("tag:" + sorted, { tags: sorted, ...options });
-  }
-
-  batch(batch: string, options?: FeedOptions): RunSubscription {
-    return this.#subscribe("batch:" + batch, { batch, ...options });
-  }
-
-  task(task: string, options?: FeedOptions): RunSubscription {
-    return this.#subscribe("task:" + task, { task, ...options });
-  }
-
+  tags(tags: string | string[], options?: FeedOptions): RunSubscription;
+  batch(batch: string, options?: FeedOptions): RunSubscription;
+  task(task: string, options?: FeedOptions): RunSubscription;
   /** Every run of the environment. */
-  all(options?: FeedOptions): RunSubscription {
-    return this.#subscribe("all", { all: true, ...options });
-  }
-
+  all(options?: FeedOptions): RunSubscription;
   /** The chunks that a run writes under a key: from the first one on, from now on, or after the one with `cursor`. */
-  stream(
-    run: string,
-    key: string,
-    { from, cursor }: { from?: "start" | "now"; cursor?: string } = {},
-  ): StreamSubscription {
-    const wish = { stream: { run, key }, ...(from && { from }) };
-    return this.#subscribe(`stream:${run},${key}`, wish, new StreamPlace(cursor ?? null));
-  }
-
+  stream(run: string, key: string, options?: { from?: "start" | "now"; cursor?: string }): StreamSubscription;
   /** Ends all that was subscribed to here. */
-  close(): void {
-    for (const subscription of this.#subscriptions) subscription.close();
-  }
+  close(): void;
+}
 
-  #subscribe<Item>(name: string, wish: Wish, place?: StreamPlace): Subscription<Item> {
-    const subscription: Subscription<Item> = new Subscription(
-      (reader, refused) => this.findLink(name, wish, reader, refused),
+function runcastOn(findLink: FindLink): Runcast {
+  const all = new Set<{ close(): void }>();
+
+  function follow<Item>(name: string, wish: Wish, place?: StreamPlace): Subscription<Item> {
+    const subscription = subscribe<Item>(
+      (reader, refused) => findLink(name, wish, reader, refused),
+      () => all.delete(subscription),
       place,
-      () => this.#subscriptions.delete(subscription as never),
     );
-    this.#subscriptions.add(subscription as never);
+    all.add(subscription);
     return subscription;
   }
+
+  const by = (kind: "run" | "batch" | "task") => (id: string, options?: FeedOptions) =>
+    follow<Run>(`${kind}:${id}`, { [kind]: id, ...options });
+
+  return {
+    run: by("run"),
+    batch: by("batch"),
+    task: by("task"),
+    tags(given, options) {
+      const tags = [...new Set([given].flat())].sort();
+      return follow("tag:" + tags, { tags, ...options });
+    },
+    all: (options) => follow("all", { all: true, ...options }),
+    stream: (run, key, { from, cursor } = {}) =>
+      follow(`stream:${run},${key}`, { stream: { run, key }, from }, new StreamPlace(cursor)),
+    close: () => all.forEach((each) => each.close()),
+  };
 }
 
 /** Connects to a gateway, once for all in this page who ask with the same options. */
 export function connect(options: Options = {}): Runcast {
   const { url = GATEWAY ?? globalThis.location?.origin, getToken, token, tokenUrl } = options;
   const { transports = ["websocket", "sse", "poll"], share = true } = options;
-  if (!url) throw new TypeError("say where the gateway is: connect({ url })");
+  if (!url) throw TypeError("url is missing");
   const name = JSON.stringify([url, token, tokenUrl, transports, share]);
   const same = all.find(
     (each) => each.name === name && each.getToken === getToken && !each.links.some(({ refusal }) => refusal),
   );
-  if (same) return new Runcast(same.findLink);
-  const tokens = new Tokens(options);
+  if (same) return runcastOn(same.findLink);
+  const tokens = tokensOf(options);
   const links: Link[] = [];
   const findLink: FindLink = (name, wish, reader, refused) => {
-    for (let number = refused ? refused.nth + 1 : 0; ; number++) {
-      const link = (links[number] ??= linkTo(url.replace(/\/+$/, ""), tokens, transports, share, number));
+    for (let number = refused?.nth ?? -1; ; ) {
+      const link = (links[++number] ??= linkTo(url.replace(/\/+$/, ""), tokens, transports, share, number));
       const feed = link.add(name, wish, reader);
       if (feed) return [link, feed];
     }
   };
   all.push({ name, getToken, links, findLink });
-  return new Runcast(findLink);
+  return runcastOn(findLink);
 }

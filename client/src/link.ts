@@ -4,13 +4,11 @@ import type { Sharing } from "./browser.ts";
 import { Conversation, type Transport, type Trial } from "./conversation.ts";
 import { FOR_GOOD, RuncastError, TOKEN_REFUSED, type Ending } from "./errors.ts";
 import { Feed, type Reader } from "./feeds.ts";
-import type { Message, Wish } from "./messages.ts";
+import type { Message, Welcome, Wish } from "./messages.ts";
 import * as parts from "./parts.ts";
-import { renewalIn, type Tokens } from "./tokens.ts";
+import type { NoToken, Tokens } from "./tokens.ts";
 import { openSocket } from "./transports/websocket.ts";
 
-/** Until a transport must have said welcome, in milliseconds. One that connects and then says nothing is no use. */
-const WELCOME = 5_000;
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 30_000;
 /** A connection that lived so long does not count against its transport when it breaks. */
@@ -20,6 +18,8 @@ const TICK = 1_000;
 const MOST_REFUSALS = 3;
 /** How soon to ask again for a token that is not to be had. */
 const RENEW_AGAIN = 2_000;
+/** Timers can't be set to more. */
+const LONGEST_TIMER = 2e9;
 /** A link that nobody needs any more stays for a moment, should somebody come. */
 const LINGER = 100;
 /** How long a connection waits for what belongs to browsers, in milliseconds. */
@@ -65,7 +65,7 @@ export interface Link {
   /** One came to its end: decides what comes next. */
   end(talk: Conversation, ending: Ending): void;
   /** Lets everything go, until it is woken. */
-  pause(reason?: string): void;
+  sleep(reason?: string): void;
   /** Something changed, perhaps for the better: if it waits, it need not wait any longer; if it may be dead, look. */
   wake(): void;
   /** Begins anew, by other means. */
@@ -86,7 +86,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
   const talks = new Set<Conversation>();
   const link: Link = {
     ...{ url, transports, nth, feeds, refusal: undefined, inUse: new Conversation(feeds, transports[0]!) },
-    ...{ add, remove, state, open, changeTo, end, pause, wake, restart },
+    ...{ add, remove, state, open, changeTo, end, sleep, wake, restart },
   };
   let sharing: Sharing | undefined;
   /** Which of the transports is in use. */
@@ -103,7 +103,6 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
   let renewal: Timer;
   /** Runs as long as the connection is wanted. */
   let ticking: Timer;
-  let unwatch: (() => void) | undefined;
 
   function add(name: string, wish: Wish, reader: Reader): Feed | undefined {
     const known = feeds.get(name);
@@ -116,8 +115,8 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     // Not at once: it has not said yet where it wants to hear what comes of it.
     queueMicrotask(() => {
       if (!feed.readers.has(reader)) return;
-      if (link.refusal) reader.look();
-      else if (!ticking) start();
+      reader.look();
+      if (!ticking) start();
       else if (!talks.size && !timer) open();
       else if (!known) tellAll((talk) => talk.subscribe(feed));
       // Of a stream nothing is kept: what this reader lacks is told once more, and the others don't listen.
@@ -131,11 +130,12 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     if (feed.readers.size || feeds.get(feed.name) !== feed) return;
     feeds.delete(feed.name);
     tellAll((talk) => talk.leave(feed));
-    setTimeout(() => feeds.size || stop(), LINGER);
+    setTimeout(() => feeds.size || sleep(), LINGER);
   }
 
   function state(feed: Feed): ConnectionState {
-    const { inUse, refusal } = link;
+    const { inUse } = link;
+    const refusal = link.refusal ?? feed.refusal;
     const { trouble, asOf, transport } = inUse;
     const unsure = trouble?.down ? "offline" : feed.known ? "stale" : "connecting";
     const state = refusal ? "denied" : feed.ended ? "ended" : inUse.isLive(feed) ? "live" : unsure;
@@ -143,10 +143,10 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     return { state, asOf, reason, transport: talks.has(inUse) ? transport : null };
   }
 
-  function pause(reason = link.inUse.trouble?.reason): void {
+  function sleep(reason = link.inUse.trouble?.reason): void {
     if (!ticking) return;
     link.inUse.trouble = { reason };
-    ticking = clearInterval(ticking) as undefined;
+    ticking = clearTimeout(ticking) as undefined;
     drop();
     sharing = sharing?.close();
     tellReaders();
@@ -158,23 +158,16 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
   }
 
   function wake(): void {
+    failures = 0; // should what is tried now fail, too, the next attempt comes soon
     if (!ticking) start();
     else if (talks.size) look();
-    else if (Date.now() >= notBefore) {
-      failures = 0;
-      open();
-    }
+    else if (Date.now() >= notBefore) open();
   }
 
   function start(): void {
     if (link.refusal || !feeds.size) return;
     ticking = setInterval(look, TICK);
     open();
-  }
-
-  function stop(): void {
-    pause();
-    unwatch = unwatch?.() as undefined;
   }
 
   // The connection.
@@ -193,26 +186,22 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
       talk.heard = Date.now();
       const browser = await loading;
       if (!talks.has(talk)) return;
-      if (browser) {
-        unwatch ??= browser.watchPage(link);
-        if (shares) sharing = browser.share(link, token, sharing);
-      }
+      if (browser) sharing = browser.join(link, shares && token, sharing);
       let open = sharing?.open;
       if (open) talk.transport = "tab";
       else open = transport === "websocket" ? openSocket : (await parts.networks(url)).open(link, transport);
       if (!talks.has(talk)) return;
       talk.wire = open({
-        ...{ url, token, feeds },
-        opened: () => talk.askForAll(),
+        ...{ url, token },
+        opened: () => feeds.forEach((feed) => talk.subscribe(feed)),
         hear: (message) => hear(talk, message),
         over: (ending) => end(talk, ending),
       });
-      if (!trial) renewLater(talk);
     } catch (error) {
-      const { status, code = "not_allowed", message } = error as { status?: number; code?: string; message: string };
+      const { status, code = "not_allowed", message } = error as NoToken;
       // For a part or a socket that can't be had the transport is to blame, for a token it is not.
       const after = talk.token ? undefined : 0;
-      end(talk, { reason: message, code: status === 401 || status === 403 ? code : "", after, unheard: true });
+      end(talk, { reason: message, code: /40[13]/.test(`${status}`) ? code : "", after, unheard: true });
     }
   }
 
@@ -220,6 +209,9 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     if (!talks.has(talk)) return;
     talk.heard = Date.now();
     const told = talk.receive(message);
+    const { expiresInSeconds } = message as Welcome;
+    // Pages that were opened together don't ask together.
+    if (expiresInSeconds! >= 0) renewLater(expiresInSeconds! * (600 + Math.random() * 200));
     if (told && "feed" in message) failures = refusals = 0;
     if (talk.over) return end(talk, talk.over);
     talk.trial?.heard(talk);
@@ -232,7 +224,6 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     link.inUse = talk;
     strikes = 0;
     index = transports.indexOf(talk.transport as Transport);
-    renewLater(talk);
   }
 
   function end(talk: Conversation, ending: Ending): void {
@@ -241,7 +232,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     drop();
     const { since, last, trouble } = talk;
     const { reason, code, after } = { ...ending, ...last };
-    const down = trouble?.down || !since || !!ending.unreachable;
+    const down = trouble?.down || ending.unreachable || !since;
     talk.trouble = { reason, down };
     const done = ending.done || [...feeds.values()].every(({ ended }) => ended);
     if (!done) {
@@ -249,12 +240,12 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
       const noToken = TOKEN_REFUSED.test(codes);
       if (FOR_GOOD.test(codes) || (noToken && (!tokens.getNew || ++refusals >= MOST_REFUSALS))) {
         link.refusal = new RuncastError(code!, reason);
-        return stop(); // whoever looks now sees it
+        return sleep(); // whoever looks now sees it
       }
       if (noToken) refused = talk.token;
       else if (after === undefined) {
         // Two strikes, and it is the next transport's turn; after the last one the first again: it was the network.
-        if (since && Date.now() - since > GOOD_LIFE) strikes = 0;
+        if (Date.now() - since! > GOOD_LIFE) strikes = 0;
         strikes += ending.unheard ? 2 : 1;
         if (strikes > 1) {
           strikes = 0;
@@ -266,7 +257,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
       const told = after ?? ending.retry ?? 0;
       notBefore = Date.now() + told;
       timer = setTimeout(open, Math.max(jittered, told));
-      sharing?.relay({ type: "heartbeat", state: "stale", reason, down });
+      sharing?.lost(talk.trouble);
     }
     tellReaders();
   }
@@ -274,9 +265,8 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
   /** Looks whether the other end is still there. A laptop that slept finds out at once. */
   function look(): void {
     for (const talk of talks) {
-      const { wire, heard, since, heartbeatMs } = talk;
-      if (!wire?.watched && Date.now() - heard > (since ? 2 * heartbeatMs : WELCOME))
-        end(talk, { reason: "nothing is heard any more", unheard: true });
+      const { wire, heard, patience } = talk;
+      if (!wire?.watched && Date.now() - heard! > patience) end(talk, { reason: "no answer", unheard: true });
     }
   }
 
@@ -298,21 +288,26 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
 
   /** Whoever reads may want to say how things stand. */
   function tellReaders(): void {
-    for (const feed of feeds.values()) for (const reader of feed.readers) reader.look();
+    feeds.forEach(({ readers }) => readers.forEach((reader) => reader.look()));
   }
 
-  /** Renews its token in time. When there is none to be had yet, asks again, also when the old one is over. */
-  function renewLater(talk: Conversation, after = renewalIn(talk.token)): void {
+  /**
+   * Renews the token after so many milliseconds; how soon to do it the next time, the gateway says in its answer. When
+   * there is none, or no token to be had, asks again, also when the old one is over.
+   */
+  function renewLater(after: number): void {
     clearTimeout(renewal);
-    if (!tokens.getNew || talk.transport === "tab") return;
-    renewal = setTimeout(async () => {
-      const token = await tokens.toShow(talk.token).catch(() => talk.token);
-      if (!talks.has(talk)) return;
-      if (token === talk.token) return renewLater(talk, RENEW_AGAIN * (1 + Math.random()));
-      talk.token = token;
-      tellAll((talk) => talk.say({ type: "authenticate", token }));
-      renewLater(talk);
-    }, after);
+    if (!tokens.getNew) return;
+    renewal = setTimeout(
+      async () => {
+        const { inUse } = link;
+        renewLater(RENEW_AGAIN * (1 + Math.random()));
+        const token = await tokens.toShow(inUse.token).catch(() => {});
+        if (!token || !talks.has(inUse) || token === inUse.token) return;
+        tellAll((talk) => talk.say({ type: "authenticate", token: (talk.token = token) }));
+      },
+      Math.min(after, LONGEST_TIMER),
+    );
   }
 
   return link;

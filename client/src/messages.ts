@@ -13,7 +13,7 @@ export interface Wish {
   since?: string | number;
   limit?: number;
   skipColumns?: readonly string[];
-  from?: "start" | "now";
+  from?: "start" | "now" | undefined;
 }
 
 export type Said =
@@ -69,6 +69,8 @@ export interface Welcome {
   type: "welcome";
   connection?: string;
   heartbeatSeconds?: number;
+  /** How long the token lasts; absent if it has no end, or if its renewal is no business of ours. */
+  expiresInSeconds?: number | undefined;
 }
 
 export type Message =

@@ -32,15 +32,19 @@ export class RunMirror {
   /** Those that changed last come last. A run is never changed in place. */
   readonly runs = new Map<string, Run>();
   /** Everything up to here is known; null when nothing may be built upon. */
-  cursor: string | null = null;
+  cursor!: string | null;
   /** Whether `runs` has been the whole feed, since it was last replaced. */
-  complete = false;
+  complete!: boolean;
   truncated = false;
   /** How often all of it was replaced: the first time, and whenever the gateway lost data or we were out of step. */
   resyncs = 0;
-  ended: Status | null = null;
+  ended!: Status | null;
   /** Runs from before a snapshot that replaces all, until its last page says which of them are gone. */
   #replaced = new Map<string, Run>();
+
+  constructor() {
+    this.#forget();
+  }
 
   takeIn(message: Snapshot | Update | End): News {
     const told = nothing();
@@ -96,15 +100,15 @@ export class RunMirror {
     const { id } = run;
     const { runs } = this;
     // One that was created again under the same id has a history of its own.
-    const historyOf = (known?: Run) => (known?.createdAt === run.createdAt && known.transitions) || [];
+    const historyOf = (known?: Run): Transition[] => (known?.createdAt === run.createdAt && known.transitions) || [];
     const here = historyOf(runs.get(id));
     for (const name in run) if (run[name as keyof Run] === null) delete run[name as keyof Run];
     // What was known before a snapshot that replaces all may never have happened: it is only not told again.
-    const history = [...here, ...(run.transitions ?? []), ...(heard ? [heard] : [])];
+    const history = here.concat(run.transitions ?? [], heard ?? []);
     const all = new Map(history.map((each) => [each.sequence, each]));
     if (all.size) run.transitions = [...all.values()].sort((a, b) => a.sequence - b.sequence);
-    const seen = new Set([...here, ...historyOf(this.#replaced.get(id))].map(named));
-    for (const each of run.transitions ?? []) if (!seen.has(named(each))) told.transitions.push([run, each]);
+    const seen = new Set(here.concat(historyOf(this.#replaced.get(id))).map(named));
+    run.transitions?.forEach((each) => seen.has(named(each)) || told.transitions.push([run, each]));
     runs.delete(id);
     runs.set(id, run);
     told.ids.push(id);
@@ -138,8 +142,8 @@ export class StreamPlace {
   /** The number that the next chunk has at least. */
   #next = 0;
 
-  /** @param cursor what the reader has already; null to begin at the start, or now. */
-  constructor(public cursor: string | null) {}
+  /** @param cursor what the reader has already; none to begin at the start, or now. */
+  constructor(public cursor?: string | null) {}
 
   takeIn(message: StreamMessage | End): News {
     const told = nothing();

@@ -4,6 +4,7 @@
 import type { Conversation, Transport } from "./conversation.ts";
 import type { Link } from "./link.ts";
 import { openPoll } from "./transports/poll.ts";
+import type { Needs } from "./transports/requests.ts";
 import { openEvents } from "./transports/sse.ts";
 import type { Open, Wire } from "./transports/wire.ts";
 
@@ -15,7 +16,7 @@ const GOOD_LIFE = 60_000;
 /** So long a hidden page goes on with a request: of these it has six for all tabs together over HTTP/1.1. */
 const HIDDEN = 10_000;
 
-const openers: Partial<Record<Transport, Open>> = { sse: openEvents, poll: openPoll };
+const openers: Partial<Record<Transport, (given: Needs) => Wire>> = { sse: openEvents, poll: openPoll };
 const networks = new WeakMap<Link, Network>();
 
 /** What opens this transport for `link`. */
@@ -37,9 +38,10 @@ class Network {
   open(transport: Transport, given: Parameters<Open>[0]): Wire {
     if (Date.now() - this.#changed > GOOD_LIFE) this.#pause = FIRST_TRIAL;
     this.#changed = Infinity;
-    const unwatch = watchHidden(() => this.link.pause("the page is hidden"));
+    const unwatch = watchHidden(() => this.link.sleep("the page is hidden"));
     const inner = openers[transport]!({
       ...given,
+      feeds: this.link.feeds,
       hear: (message) => {
         given.hear(message);
         if (message.type === "welcome" && this.link.inUse.wire === wire && !this.#trial) this.#tryLater();

@@ -8,5 +8,5 @@
 export const networks = (_gateway: string) => import("./networks.ts");
 /** For what only browsers have. */
 export const browser = (_gateway: string) => import("./browser.ts");
-/** For elements that show a log. */
-export const log = (_gateway: string) => import("./elements/log.ts");
+/** For elements that show a log, or markup of their page. */
+export const views = (_gateway: string) => import("./elements/views.ts");

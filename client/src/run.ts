@@ -7,7 +7,7 @@ export type Status = "DELAYED" | "PENDING_VERSION" | "QUEUED" | "DEQUEUED" | "EX
 
 export function isFinal(status: Status): status is FinalStatus {
   // By how they begin, which is shorter. A status of a later version counts as one that moves on.
-  return /^(COMPL|CANC|FAIL|SYS|CRAS|EXP|TIMED)/.test(status);
+  return /^(COM|CAN|FAIL|SYS|CRA|EXP|TIM)/.test(status);
 }
 
 /** One status that a run had. */

@@ -42,87 +42,94 @@ export interface Events {
 
 /** Also for those who iterate: what they are to be given next, or that there is nothing more. */
 interface Told extends Events {
-  item: [key?: unknown, item?: unknown];
+  news: [news?: News];
 }
 
 type Listener<Name extends keyof Told> = (...told: Told[Name]) => void;
 
+const NOTHING: News = { ids: [], transitions: [] };
 /** How long a change waits for an animation frame. In a hidden page there are none. */
 const FRAME = 250;
 
-export class Subscription<Item = Run> implements Reader {
-  readonly place: StreamPlace | undefined;
+export interface Subscription<Item = Run> extends AsyncIterable<Item> {
+  /** The newest state. */
+  readonly view: View;
+  /** How things stand now. */
+  readonly connection: ConnectionState;
   /** The final run, or null for a stream that was read to its end. Rejects when it is refused, or closed before. */
   readonly ended: Promise<Run | null>;
-  #feed!: Feed;
-  #link!: Link;
-  #view!: View;
-  readonly #listeners: { [Name in keyof Told]?: Set<Listener<Name>> } = {};
-  #changed = new Set<string>();
-  #due = false;
-  #told!: ConnectionState;
-  /** Whether nothing more is expected, and whether nothing more is wanted. */
-  #over = false;
-  #closed = false;
-  #error: Error | undefined;
-  #settle!: (run: Run | null) => void;
-  #fail!: (error: Error) => void;
-
-  /** @param findLink finds a connection for this reader, after `refused`, where it could not be had */
-  constructor(
-    readonly findLink: (reader: Reader, refused?: Link) => [Link, Feed],
-    place?: StreamPlace,
-    private forget?: () => void,
-  ) {
-    this.place = place;
-    this.ended = new Promise((settle, fail) => {
-      this.#settle = settle;
-      this.#fail = fail;
-    });
-    this.ended.catch(() => {}); // whoever waits for it hears of it
-    this.#follow();
-  }
-
   /** Tells `listener` what happens from now on, until what is returned is called. */
-  on<Name extends keyof Events>(name: Name, listener: Listener<Name>): () => void {
-    const listeners = ((this.#listeners[name] as Set<Listener<Name>> | undefined) ??= new Set() as never);
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  }
-
-  get view(): View {
-    return this.#view;
-  }
-
-  /** How things stand now. */
-  get connection(): ConnectionState {
-    const now = this.#link.state(this.#feed);
-    return this.#error ? { ...now, state: "denied", reason: this.#error.message } : now;
-  }
-
+  on<Name extends keyof Events>(name: Name, listener: (...told: Events[Name]) => void): () => void;
   /** Follows it no more. */
-  close(): void {
-    this.#leave(new Error("the subscription was closed"));
+  close(): void;
+  /** What is known, and then what changes: runs as they are now, or every chunk. Ends as the run or the stream does. */
+  [Symbol.asyncIterator](): AsyncGenerator<Item, void, undefined>;
+}
+
+/**
+ * @param findLink finds a connection for this reader, after `refused`, where it could not be had
+ * @param forget called when it is over
+ */
+export function subscribe<Item>(
+  findLink: (reader: Reader, refused?: Link) => [Link, Feed],
+  forget: () => void,
+  place?: StreamPlace,
+): Subscription<Item> {
+  const reader: Reader = { place, hear, look };
+  const listeners: { [Name in keyof Told]?: Set<Listener<Name>> } = {};
+  let feed: Feed;
+  let link: Link;
+  let view: View;
+  /** Runs that changed since. */
+  let changed = new Set<string>();
+  let due = false;
+  /** What was said last of the connection, in short. */
+  let said: string;
+  /** Whether nothing more is expected, and whether nothing more is wanted. */
+  let over = false;
+  let closed = false;
+  let denied: Error | undefined;
+  let settle: (run: Run | null) => void;
+  let fail: (error: Error) => void;
+
+  function on<Name extends keyof Told>(name: Name, listener: Listener<Name>): () => void {
+    const all = ((listeners[name] as Set<Listener<Name>> | undefined) ??= new Set() as never).add(listener);
+    return () => all.delete(listener);
   }
 
-  /** What is known, and then what changes: runs as they are now, or every chunk. Ends as the run or the stream does. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Item, void, undefined> {
-    const items = new Map<unknown, unknown>(this.#feed.mirror.runs);
+  function emit<Name extends keyof Told>(name: Name, ...told: Told[Name]): void {
+    (listeners[name] as Set<Listener<Name>> | undefined)?.forEach((listener) => {
+      try {
+        listener(...told);
+      } catch (error) {
+        // A mistake of one listener is reported as any other is, and no reason for the others to hear nothing.
+        setTimeout(() => {
+          throw error;
+        });
+      }
+    });
+  }
+
+  async function* iterate(): AsyncGenerator<Item, void, undefined> {
+    const items = new Map<unknown, unknown>(feed.mirror.runs);
     let wake = () => {};
-    const take: Listener<"item"> = (key, item) => {
-      items.delete(key); // so that what changed last comes last
-      if (item) items.set(key, item);
+    const stop = on("news", ({ ids, chunk } = NOTHING) => {
+      for (const id of ids) {
+        items.delete(id); // so that what changed last comes last
+        const run = feed.mirror.runs.get(id);
+        if (run) items.set(id, run);
+      }
+      if (chunk) items.set(chunk.index, chunk);
       wake();
-    };
-    const stop = this.on("item" as never, take as never);
+    });
     try {
       for (;;) {
         for (const [key, item] of items) {
           items.delete(key);
           yield item as Item;
         }
-        if (this.#error) throw this.#error;
-        if (this.#over) return;
+        if (denied) throw denied;
+        if (over) return;
         await new Promise<void>((resolve) => (wake = resolve));
       }
     } finally {
@@ -132,108 +139,101 @@ export class Subscription<Item = Run> implements Reader {
 
   // What the feed tells (feeds.ts: Reader).
 
-  hear({ ids, transitions, chunk, from, end }: News): void {
-    const { runs, complete } = this.#feed.mirror;
-    const news = ids.length || complete !== this.#view.complete;
-    if (from != null) this.#emit("begin", from);
-    for (const [run, transition] of transitions) this.#emit("transition", run, transition);
+  function hear(news: News): void {
+    const { ids, transitions, chunk, from, end } = news;
+    const isNew = ids.length || feed.mirror.complete !== view.complete;
+    if (from! >= 0) emit("begin", from!);
+    for (const each of transitions) emit("transition", ...each);
     for (const id of ids) {
-      this.#changed.add(id);
-      this.#emit("item", id, runs.get(id));
-      this.#over = false; // a new attempt opens it again
+      changed.add(id);
+      over = false; // a new attempt opens it again
     }
-    if (chunk) {
-      this.#emit("chunk", chunk);
-      this.#emit("item", chunk.index, chunk);
+    if (chunk) emit("chunk", chunk);
+    if (end && !over) {
+      const run = theRun();
+      over = true;
+      settle(run);
+      emit("end", end, run);
     }
-    if (end && !this.#over) {
-      const run = this.#run;
-      this.#over = true;
-      this.#settle(run);
-      this.#emit("end", end, run);
-      this.#emit("item");
-    }
-    if (news || end) this.look();
-    if (news) this.#showSoon();
+    emit("news", news);
+    if (isNew || end) look();
+    if (isNew) showSoon();
   }
 
-  look(): void {
-    const { refusal } = this.#link;
-    if (refusal) this.refuse(refusal);
-    const now = this.connection;
-    const { state, reason, transport } = this.#told;
-    if (now.state === state && now.reason === reason && now.transport === transport) return;
-    this.#told = now;
-    this.#emit("connection", now);
-    this.#showSoon();
+  function look(): void {
+    const refusal = link.refusal ?? feed.refusal;
+    if (refusal && !closed) {
+      if (refusal.code === "already_subscribed") return follow(link);
+      denied = refusal;
+      emit("error", refusal);
+      leave(refusal);
+    }
+    const now = link.state(feed);
+    if (said === (said = inShort(now))) return;
+    emit("connection", now);
+    showSoon();
   }
 
-  refuse(error: RuncastError): void {
-    if (this.#closed) return;
-    if (error.code === "already_subscribed") return this.#follow(this.#link);
-    this.#error = error;
-    this.#emit("error", error);
-    this.#leave(error);
-    this.look();
-  }
-
-  #follow(refused?: Link): void {
-    [this.#link, this.#feed] = this.findLink(this, refused);
-    const { mirror } = this.#feed;
-    this.#told = this.connection;
-    this.#view = this.#look();
+  function follow(refused?: Link): void {
+    [link, feed] = findLink(reader, refused);
+    const { mirror } = feed;
+    said = inShort(link.state(feed));
+    view = newest();
     // Others followed it before: what they were told is told to this one, once it listens.
     queueMicrotask(() => {
-      const { ended } = mirror;
-      const transitions: [Run, Transition][] = [];
-      for (const run of mirror.runs.values()) for (const each of run.transitions ?? []) transitions.push([run, each]);
-      this.hear({ ids: [...mirror.runs.keys()], transitions, ...(ended && { end: ended }) });
+      const { runs, ended } = mirror;
+      const transitions = [...runs.values()].flatMap((run) =>
+        (run.transitions ?? []).map((each): [Run, Transition] => [run, each]),
+      );
+      hear({ ids: [...runs.keys()], transitions, ...(ended && { end: ended }) });
     });
   }
 
-  get #run(): Run | null {
-    return this.#feed.mirror.runs.get(this.#feed.wish.run!) ?? null;
+  const theRun = () => feed.mirror.runs.get(feed.wish.run!) ?? null;
+
+  function newest(): View {
+    const { cursor, ended, ...known } = feed.mirror;
+    const view = { ...known, run: theRun(), connection: link.state(feed), changed };
+    changed = new Set();
+    return view;
   }
 
-  #look(): View {
-    const { runs, complete, truncated, resyncs } = this.#feed.mirror;
-    const { connection } = this;
-    const changed = this.#changed;
-    this.#changed = new Set();
-    return { runs, run: this.#run, complete, truncated, resyncs, connection, changed };
-  }
+  const inShort = ({ state, reason, transport }: ConnectionState) => state + reason + transport;
 
-  #showSoon(): void {
-    if (this.#due) return;
-    this.#due = true;
+  function showSoon(): void {
+    if (due) return;
+    due = true;
     const show = () => {
-      if (!this.#due) return;
-      this.#due = false;
-      this.#view = this.#look();
-      this.#emit("change", this.#view);
+      if (!due) return;
+      due = false;
+      emit("change", (view = newest()));
     };
     setTimeout(show, globalThis.requestAnimationFrame?.(show) && FRAME);
   }
 
-  #emit<Name extends keyof Told>(name: Name, ...told: Told[Name]): void {
-    for (const listener of this.#listeners[name] ?? []) {
-      try {
-        (listener as Listener<Name>)(...told);
-      } catch (error) {
-        // A mistake of one listener is reported as any other is, and no reason for the others to hear nothing.
-        setTimeout(() => {
-          throw error;
-        });
-      }
-    }
+  function leave(why: Error): void {
+    if (closed) return;
+    closed = over = true;
+    link.remove(feed, reader);
+    fail(why);
+    emit("news");
+    forget();
   }
 
-  #leave(why: Error): void {
-    if (this.#closed) return;
-    this.#closed = this.#over = true;
-    this.#link.remove(this.#feed, this);
-    this.#fail(why);
-    this.#emit("item");
-    this.forget?.();
-  }
+  const ended = new Promise<Run | null>((resolve, reject) => {
+    settle = resolve;
+    fail = reject;
+  });
+  ended.catch(() => {}); // whoever waits for it hears of it
+  follow();
+  return {
+    get view() {
+      return view;
+    },
+    get connection() {
+      return link.state(feed);
+    },
+    ...{ ended, on: on as Subscription["on"], [Symbol.asyncIterator]: iterate },
+    close: () => leave(Error("closed")),
+  };
 }

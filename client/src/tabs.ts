@@ -4,11 +4,12 @@
 // what the gateway is to it: they say and hear the same messages, over a BroadcastChannel, each with a cursor of its own.
 // When it goes another one gets the lock, and for the rest it is as if a gateway had restarted: nothing is lost.
 
+import { claimsOf } from "./claims.ts";
+import type { Trouble } from "./conversation.ts";
 import type { Feed, Reader } from "./feeds.ts";
 import type { Link } from "./link.ts";
 import type { Message, Said, Wish } from "./messages.ts";
 import { StreamPlace } from "./mirror.ts";
-import { claimsOf } from "./tokens.ts";
 import type { Open } from "./transports/wire.ts";
 
 /** What goes over the channel: what a tab says to the one that has the connection, or what that one says, to all or one. */
@@ -90,6 +91,11 @@ export class Sharing {
     this.#host?.relay(message);
   }
 
+  /** Tells them that the connection is lost, if it was theirs, too. */
+  lost(trouble: Trouble): void {
+    this.relay({ type: "heartbeat", state: "stale", ...trouble });
+  }
+
   /** Whoever has the connection does not answer: takes it. */
   steal(): void {
     this.#leave();
@@ -127,7 +133,7 @@ const openTab =
     /** Feeds of which we hear everything, since the other tab said so. What it told others before is not for us. */
     const following = new Set<string>();
     let open = false;
-    let heartbeatMs = 15_000;
+    let patience = 30_000;
     /** Until when something must be heard, and whether it was asked for (milliseconds since 1970). */
     let until = Date.now() + ANSWER;
     let asked = true;
@@ -142,8 +148,8 @@ const openTab =
         if (to) following.add(heard.feed);
         else if (!following.has(heard.feed)) return;
       }
-      if (heard.type === "welcome") heartbeatMs = (heard.heartbeatSeconds ?? 15) * 1000;
-      until = Date.now() + 2 * heartbeatMs;
+      if (heard.type === "welcome") patience = 2000 * (heard.heartbeatSeconds ?? 15);
+      until = Date.now() + patience;
       asked = false;
       if (heard.type !== "following") hear(heard);
       if (heard.type !== "welcome" || open) return;
@@ -189,7 +195,6 @@ class Remote implements Reader {
 
   hear(): void {}
   look(): void {}
-  refuse(): void {}
 }
 
 /** Has the connection, for all tabs. */
@@ -237,11 +242,11 @@ export class Host {
   }
 
   #welcome(name: string, tab: string): void {
-    const { heartbeatMs, trouble, since } = this.link.inUse;
+    const { patience, trouble, since } = this.link.inUse;
     if (!this.#remotes.has(tab)) {
       this.#remotes.set(tab, new Map());
       lock(`${name} ${tab}`, {}, () => this.#gone(tab));
-      this.#post({ type: "welcome", heartbeatSeconds: heartbeatMs / 1000 }, tab);
+      this.#post({ type: "welcome", heartbeatSeconds: since ? patience / 2000 : 15 }, tab);
     }
     if (!since) this.#lost = true;
     this.#post({ type: "heartbeat", state: trouble ? "stale" : "live", reason: "", ...trouble }, tab);

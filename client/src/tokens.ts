@@ -1,7 +1,5 @@
 // The token that a page shows: one that it was given, or the newest that its backend made.
 
-import { RuncastError } from "./errors.ts";
-
 type Made = string | { token: string };
 
 export interface TokenOptions {
@@ -16,59 +14,45 @@ export interface TokenOptions {
   tokenUrl?: string | undefined;
 }
 
-const LONGEST_TIMER = 2 ** 31 - 1;
-
-/** What a JWT says; null when it is something else, such as a secret key. Nobody here can tell whether it is true. */
-export function claimsOf(token: string): Record<string, unknown> | null {
-  try {
-    return JSON.parse(atob(token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")));
-  } catch {
-    return null;
-  }
+/** Why there is none: what is thrown here, or by who makes them. */
+export interface NoToken {
+  message: string;
+  status?: number | undefined;
+  /** Why it is refused for good, if the status says that it is. */
+  code?: string | undefined;
 }
 
-/** How long to wait until it is time to renew a token that came now, in milliseconds: as long as can be if it lasts. */
-export function renewalIn(token: string): number {
-  const { exp, iat } = (claimsOf(token) ?? {}) as { exp?: number; iat?: number };
-  if (!exp) return LONGEST_TIMER;
-  const left = exp * 1000 - Date.now();
-  const life = iat ? (exp - iat) * 1000 : left;
-  // A clock that is wrong by more than its life says nothing of how much is left. Pages that were opened together
-  // don't ask together.
-  return Math.min((left > 0 && left < life ? left : life) * (0.6 + Math.random() / 5), LONGEST_TIMER);
-}
-
-export class Tokens {
+export interface Tokens {
   /** Asks for another one, if that can be done. */
-  readonly getNew: (() => Made | Promise<Made>) | undefined;
-  #current: string | undefined;
-  #making: Promise<string> | undefined;
-
-  constructor({ token, getToken, tokenUrl }: TokenOptions) {
-    this.#current = token;
-    this.getNew = getToken ?? (tokenUrl ? () => post(tokenUrl) : undefined);
-  }
-
+  readonly getNew: TokenOptions["getToken"];
   /** The token to show now: another than `refused`, if one can be had. Asks once, however many wait for it. */
-  async toShow(refused?: string): Promise<string> {
-    if (this.#current && this.#current !== refused) return this.#current;
-    return (this.#making ??= this.#ask().finally(() => (this.#making = undefined)));
-  }
-
-  async #ask(): Promise<string> {
-    if (!this.getNew) throw refusal("there is no token", 401, "not_authenticated");
-    const made = await this.getNew();
-    const token = (made as { token?: string })?.token ?? made;
-    if (!token || typeof token !== "string") throw new TypeError("what should be a token is none");
-    return (this.#current = token);
-  }
+  toShow(refused?: string): Promise<string>;
 }
 
-const refusal = (message: string, status: number, code?: string) =>
-  Object.assign(new RuncastError(code!, message), { status });
+export function tokensOf({ token: current, getToken, tokenUrl }: TokenOptions): Tokens {
+  const getNew = getToken ?? (tokenUrl ? () => post(tokenUrl) : undefined);
+  let making: Promise<string> | undefined;
+
+  async function ask(): Promise<string> {
+    if (!getNew) throw { message: "no token", status: 401, code: "not_authenticated" } satisfies NoToken;
+    const made = await getNew();
+    const token = (made as { token?: string })?.token ?? made;
+    if (!token || typeof token !== "string") throw TypeError("not a token");
+    return (current = token);
+  }
+
+  return {
+    getNew,
+    async toShow(refused) {
+      if (current && current !== refused) return current;
+      return (making ??= ask().finally(() => (making = undefined)));
+    },
+  };
+}
 
 async function post(url: string): Promise<Made> {
   const answer = await fetch(url, { method: "POST", credentials: "include" });
-  if (answer.ok) return answer.json();
-  throw refusal(`${url} answers ${answer.status}`, answer.status);
+  const { ok, status } = answer;
+  if (ok) return answer.json();
+  throw { message: `${url} answers ${status}`, status } satisfies NoToken;
 }

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Into how many parts heartbeats are spread, so that ten thousand viewers are not written to at once.
 HEARTBEAT_SLOTS: Final = 60
+#: Why what was told may be old, in words for people.
+LOST_SIGHT: Final = "the gateway has lost sight of the data"
 
 
 @dataclass(slots=True)
@@ -140,7 +142,9 @@ def _delivered(connection: Connection, settled: Cursor | None) -> tuple[str, int
 
 
 def _spell(framing: Framing, as_of: int, epoch: str, number: int, stale: bool) -> bytes:
-    message = {"type": "heartbeat", "state": "stale" if stale else "live"}
+    message = {"type": "heartbeat", "state": "live"}
+    if stale:
+        message |= {"state": "stale", "reason": LOST_SIGHT}
     if as_of:
         message["asOf"] = rfc3339(as_of)
     if epoch:

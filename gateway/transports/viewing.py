@@ -133,6 +133,8 @@ def welcome(admitted: Admitted, connection: str, heartbeat_seconds: float) -> by
     }
     if admitted.expires_at is not None:
         message["expiresAt"] = rfc3339(int(admitted.expires_at * 1000))
+        # Who renews it needs no clock that is right.
+        message["expiresInSeconds"] = round(max(0.0, admitted.expires_at - time.time()), 3)
     return encode_message(message)
 
 

@@ -83,10 +83,10 @@ Wanted = Subscription | StreamSubscription
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The gateway let us in, or took another token. `expires_at` (RFC 3339) is when the token ends, if it does."""
+    """The gateway let us in, or took another token. The token lasts for `seconds`, or has no end."""
 
     environment: str
-    expires_at: str | None
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,8 @@ class Conversation:
         if not welcomed:  # it is not the answer to another token
             for name in self._wanted:
                 self.subscribe(name)
-        expires = message.get("expiresAt")
-        return [Welcomed(str(message.get("environment", "")), expires if isinstance(expires, str) else None)]
+        lasts = message.get("expiresInSeconds")
+        return [Welcomed(str(message.get("environment", "")), lasts if isinstance(lasts, int | float) else None)]
 
     def _tell_mirror(self, message: dict[str, Any], size: int) -> list[Heard]:
         if message.get("feed") in self._leaving:

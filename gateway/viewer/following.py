@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -153,24 +151,17 @@ class Following:
 
     def _noted(self, heard: Heard) -> Heard:
         match heard:
-            case Welcomed(expires_at=expires_at):
+            case Welcomed(seconds=seconds):
                 self._known_good = True
-                self._renew_before(expires_at)
+                self._renew_within(seconds)
             case Refused():
                 self._last_refusal = heard
         return heard
 
-    def _renew_before(self, expires_at: str | None) -> None:
+    def _renew_within(self, seconds: float | None) -> None:
         self._stop_renewing()
-        link = self._link
-        if expires_at is None or link is None or not self._tokens.renewable:
-            return
-        try:
-            end = datetime.fromisoformat(expires_at).timestamp()
-        except ValueError:
-            return  # then it ends, and another one is asked for
-        left = max(0.0, end - time.time() - link.clock_ahead_seconds)
-        self._renewing = asyncio.create_task(self._renew(link, left), name="token renewal")
+        if seconds is not None and self._link is not None and self._tokens.renewable:
+            self._renewing = asyncio.create_task(self._renew(self._link, seconds), name="token renewal")
 
     async def _renew(self, link: Link, seconds_left: float) -> None:
         """Show another token on the same connection before this one ends."""

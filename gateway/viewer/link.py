@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from websockets.asyncio.client import connect
@@ -34,8 +32,6 @@ CLOSE_SECONDS: Final = 1.0
 SILENT_INTERVALS: Final = 2
 #: A page of a snapshot is half a megabyte, or one run that is larger: 3 MiB of payload and 10 of output by default.
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-#: The gateway tells its time in whole seconds, and it takes a while to arrive.
-_CLOCK_TOLERANCE_SECONDS: Final = 2.0
 
 
 class Link:
@@ -51,8 +47,6 @@ class Link:
         self._sending = asyncio.Lock()
         self._errand: asyncio.Task[None] | None = None
         self.ending = Ending(Verdict.COME_BACK, "")
-        #: By how much the gateway's clock is ahead of ours.
-        self.clock_ahead_seconds = 0.0
 
     async def heard(self) -> AsyncGenerator[list[Heard], None]:
         """What the gateway says, message by message, until the connection ends; then `ending` says how."""
@@ -60,7 +54,6 @@ class Link:
         try:
             async with self._open() as socket:
                 self._socket = socket
-                self._compare_clocks(socket)
                 while not talk.over:
                     yield talk.receive(await self._next(socket))
                     await self._send(socket)
@@ -93,12 +86,6 @@ class Link:
             while messages := self.talk.take_messages():
                 for message in messages:
                     await socket.send(message)
-
-    def _compare_clocks(self, socket: ClientConnection) -> None:
-        told = socket.response.headers.get("Date", "") if socket.response is not None else ""
-        with contextlib.suppress(ValueError):
-            ahead = parsedate_to_datetime(told).timestamp() - time.time()
-            self.clock_ahead_seconds = ahead if abs(ahead) > _CLOCK_TOLERANCE_SECONDS else 0.0
 
     def _open(self) -> connect:
         return connect(

@@ -131,7 +131,7 @@ class TestMissingParts:
             await tab.until("now.transport === 'sse' && now.state === 'live'")
         asked = [address for address in loads.addresses if "networks" in address]
         assert len(set(asked)) == len(asked) > 1
-        assert [urlsplit(address).query for address in asked[:2]] == ["", "1"]
+        assert [address.count("?") for address in asked[:2]] == [0, 1]
 
     async def test_what_browsers_have(self, pages: Pages, gateway: Inside, jobs: Jobs, run: str) -> None:
         """The page has a connection of its own; with the next one it is asked for again."""

@@ -153,11 +153,11 @@ async def test_a_log_waits_until_its_part_can_be_had(host: HostPage) -> None:
     """What shows logs is a file of its own: until it comes that is said, and it is asked for again."""
     await host.page.clock.install()
     await host.open()
-    await host.page.route("**/runcast.log.*", lambda route: route.abort("connectionrefused"))
+    await host.page.route("**/runcast.views.*", lambda route: route.abort("connectionrefused"))
     async with host.page.expect_event("requestfailed"):
         await host.put("run-status", run="v_half", variant="log", token=token())
     log = host.page.locator("run-status").get_by_role("log")
     await expect(log).to_have_text("Connecting…")
-    await host.page.unroute("**/runcast.log.*")
+    await host.page.unroute("**/runcast.views.*")
     await host.page.clock.fast_forward(10_000)
     await expect(log.locator(".line")).to_contain_text(["reading orders", "row 12 has no price"])

@@ -1,5 +1,4 @@
-// A stream as it comes: lines of a log, or the words of a model, which follow each other without a break. A part of its
-// own (parts.ts), for few pages show one.
+// A stream as it comes: lines of a log, or the words of a model, which follow each other without a break.
 
 import type { StreamSubscription } from "../index.ts";
 import { part, setText } from "./dom.ts";

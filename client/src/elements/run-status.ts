@@ -4,10 +4,9 @@ import type { Runcast } from "../index.ts";
 import * as load from "../parts.ts";
 import { draw, each, fill, icon, part, setAttribute, setText, sheet, slot } from "./dom.ts";
 import { RunElement } from "./element.ts";
-import type { LogView } from "./log.ts";
 import css from "./run-status.css";
 import { moment, type Shown, type Told } from "./shown.ts";
-import { Markup } from "./template.ts";
+import type * as Views from "./views.ts";
 
 const STYLES = sheet(css);
 const PATIENCE_MS = 5000; // before what could not be loaded is asked for again
@@ -23,10 +22,10 @@ export class RunStatus extends RunElement {
   readonly #detail = part("detail", [], "bdi");
   readonly #time = part("time", [], "span");
   readonly #error = part("error", [], "bdi");
-  readonly #markup = new Markup();
   readonly #custom = slot("custom");
-  #view: LogView | null = null;
+  #views: [Views.LogView, Views.Markup] | null = null;
   #loading: Promise<void> | null = null;
+  #failed = false; // to load the views
   #shows: [Runcast | null, string] = [null, ""]; // the client and the stream that the log is from
 
   constructor() {
@@ -49,19 +48,22 @@ export class RunStatus extends RunElement {
     setText(this.#time, time);
     setText(this.#error, error);
     this.#showBar(shown);
-    this.#showMarkup(shown, told);
     this.#showSteps(variant === "steps" ? shown : null, told.single);
-    this.#showLog(variant === "log" && told.single ? name : null);
+    const template = kind && this.querySelector<HTMLTemplateElement>(":scope > template");
+    const log = variant === "log" && told.single ? name : null;
+    if ((template || log !== null) && !this.#views) this.#loading ??= this.#load();
+    this.#showMarkup(template, shown, told);
+    this.#showLog(log);
   }
 
   /** A page's own markup in place of ours, once something is known. */
-  #showMarkup(shown: Shown, { single, runs, state }: Told): void {
-    const template = shown.kind && this.querySelector<HTMLTemplateElement>(":scope > template");
+  #showMarkup(template: HTMLTemplateElement | null, shown: Shown, { single, runs, state }: Told): void {
     const run = single ? [...runs.values()][0] : null;
     const percent = shown.bar?.percent == null ? null : Math.floor(shown.bar.percent);
-    this.#markup.show(this, template, { ...shown, percent, run, state });
+    this.#views?.[1].show(this, template, { ...shown, percent, run, state });
     this.#custom.hidden = !template;
-    if (template) this.frame.hidden = true;
+    // Nothing for a moment is better than what the page did not want; what can't be loaded is another matter.
+    if (template && !this.#failed) this.frame.hidden = true;
   }
 
   /** `role="progressbar"` only as long as there is progress, or some to be expected. */
@@ -101,14 +103,14 @@ export class RunStatus extends RunElement {
 
   /** @param name of the run whose log it is; null for no log */
   #showLog(name: string | null): void {
-    const [log, view] = [this.#log, this.#view];
+    const log = this.#log;
+    const [view] = this.#views ?? [];
     const client = name === null ? null : this.client;
     const key = this.getAttribute("stream") || "log";
     log.hidden = name === null;
     setAttribute(log, "aria-label", `${this.voice.say("log")}: ${name}`);
     if (!view) {
       setText(log, this.voice.say("connecting"));
-      if (client) this.#loading ??= this.#load();
       return;
     }
     view.say(this.voice);
@@ -119,9 +121,12 @@ export class RunStatus extends RunElement {
 
   async #load(): Promise<void> {
     try {
-      const { LogView } = await load.log(this.gateway);
-      this.#view = new LogView(this.#log);
+      const { LogView, Markup } = await load.views(this.gateway);
+      this.#views = [new LogView(this.#log), new Markup()];
+      this.#failed = false;
     } catch {
+      this.#failed = true;
+      this.later();
       await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
       this.#loading = null;
     }

@@ -1,13 +1,17 @@
 // `GET /v1/poll`: requests that are held until there is something, for networks that let nothing through that goes on.
 
+import { lifeOf } from "../claims.ts";
 import type { Message } from "../messages.ts";
 import { isFinal, type Status } from "../run.ts";
-import { addressOf, ask, askFor, requests, vouch, type Errand } from "./requests.ts";
+import { addressOf, ask, askFor, requests, vouch, type Errand, type Needs } from "./requests.ts";
+import type { Wire } from "./wire.ts";
 
 /** How long a poll is held, in seconds. Where something cuts it before, it is asked for less. */
 const WAIT = 20;
 /** A stream has no poll that is held: it is asked for what there is, so often (milliseconds). */
 const STREAM_INTERVAL = 1000;
+
+const LOST_SIGHT = { state: "stale", reason: "the gateway has lost sight of the data" } as const;
 
 interface Answer {
   state: "live" | "stale";
@@ -43,7 +47,7 @@ async function poll(errand: Errand): Promise<void> {
     body.messages.forEach(hear);
     const live = body.state === "live";
     if (live && body.cursor) vouch(errand, body.cursor);
-    hear({ type: "heartbeat", state: body.state, ...(live && { asOf: new Date().toISOString() }) });
+    hear({ type: "heartbeat", ...(live ? { state: "live", asOf: new Date().toISOString() } : LOST_SIGHT) });
     wait = live ? wait || WAIT : 0; // one that is not held is answered as soon as the gateway sees the data again
   }
 }
@@ -70,7 +74,18 @@ async function page(errand: Errand): Promise<void> {
   }
 }
 
-export const openPoll = requests((errand) => {
-  errand.hear({ type: "welcome" });
-  return errand.group[0]!.wish.stream ? page(errand) : poll(errand);
-});
+const openRequests = requests((errand) => (errand.group[0]!.wish.stream ? page(errand) : poll(errand)));
+
+export const openPoll = (given: Needs): Wire => {
+  // Polls have no welcome from the gateway.
+  const welcome = (token: string) => given.hear({ type: "welcome", expiresInSeconds: lifeOf(token) });
+  const wire = openRequests(given);
+  queueMicrotask(() => welcome(given.token));
+  return {
+    ...wire,
+    say(said, feed) {
+      wire.say(said, feed);
+      if (said.type === "authenticate") welcome(said.token);
+    },
+  };
+};

@@ -6,15 +6,20 @@ import { earliest } from "../cursors.ts";
 import type { Ending } from "../errors.ts";
 import type { Feed } from "../feeds.ts";
 import type { Message } from "../messages.ts";
-import type { Open, Surroundings } from "./wire.ts";
+import type { Surroundings, Wire } from "./wire.ts";
 
 /** A request may name so many. */
 const MOST_FEEDS = 100;
 
+/** What requests are made for, besides. */
+export interface Needs extends Surroundings {
+  feeds: ReadonlyMap<string, Feed>;
+}
+
 /** One request, or one after another, for feeds that share it. */
 export interface Errand {
   /** Where the gateway is, and the token to show there: it may be another one for the next request. */
-  readonly around: Surroundings;
+  readonly around: Needs;
   readonly group: Feed[];
   readonly signal: AbortSignal;
   hear(message: Message): void;
@@ -32,8 +37,8 @@ export interface Errand {
  * @param run makes the requests of an errand until all its feeds have ended; rejects with an `Ending`
  */
 export const requests =
-  (run: (errand: Errand) => Promise<void>): Open =>
-  (given) => {
+  (run: (errand: Errand) => Promise<void>) =>
+  (given: Needs): Wire => {
     const around = { ...given };
     const errands = new Map<string, Errand>();
     let arranging: ReturnType<typeof setTimeout>;

@@ -7,8 +7,7 @@ const FITS_HEADER = /^[\w.~-]{1,4000}$/;
 
 export const openSocket: Open = ({ url, token, opened, hear, over }) => {
   const inHeader = FITS_HEADER.test(token);
-  const protocols = ["runcast.v1"];
-  if (inHeader) protocols.push("token." + token);
+  const protocols = ["runcast.v1"].concat(inHeader ? "token." + token : []);
   const socket = new WebSocket(url.replace(/^http/, "ws") + "/v1/ws", protocols);
   const say = (said: object) => {
     if (socket.readyState === 1) socket.send(JSON.stringify(said));
@@ -18,6 +17,6 @@ export const openSocket: Open = ({ url, token, opened, hear, over }) => {
     opened();
   };
   socket.onmessage = ({ data }) => hear(JSON.parse(data));
-  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason: reason || "the WebSocket was closed" });
+  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason: reason || "WebSocket closed" });
   return { say, close: () => socket.close(1000) };
 };

@@ -18,7 +18,6 @@ export interface Surroundings {
   /** Where the gateway is, without a slash at the end. */
   url: string;
   token: string;
-  feeds: ReadonlyMap<string, Feed>;
   /** The wire is open: it is time to ask for everything. */
   opened(): void;
   hear(message: Message): void;

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = "https://app.example.com"
 #: What differs between two answers that say the same.
-OWN = re.compile(rb"(date: [^\r]*|retry: \d+|\"connection\":\"[^\"]*\"|\r\n[0-9a-f]+\r\n)")
+OWN = re.compile(rb"(date: [^\r]*|retry: \d+|\"expiresInSeconds\":[\d.]+|\"connection\":\"[^\"]*\"|\r\n[0-9a-f]+\r\n)")
 
 
 class Asking:

@@ -14,7 +14,7 @@ from gateway.viewer.mirror import CaughtUp, Mirror, RunChanged
 from tests.gateway.viewer.model import ModelGateway
 
 FEED = FeedId.tags("t")
-WELCOME = {"type": "welcome", "environment": "acme", "heartbeatSeconds": 2, "expiresAt": "2026-01-31T10:00:00.000Z"}
+WELCOME = {"type": "welcome", "environment": "acme", "heartbeatSeconds": 2, "expiresInSeconds": 900}
 
 
 class Viewer:
@@ -73,7 +73,7 @@ def test_it_says_nothing_before_it_was_welcomed_and_then_asks_for_everything() -
     viewer = Viewer(FeedId.run("run_1"), FEED)
     assert viewer.says() == []
 
-    assert viewer.hears(WELCOME) == [Welcomed("acme", "2026-01-31T10:00:00.000Z")]
+    assert viewer.hears(WELCOME) == [Welcomed("acme", 900)]
     assert viewer.says() == [{"type": "subscribe", "run": "run_1"}, {"type": "subscribe", "tags": ["t"]}]
     assert viewer.talk.heartbeat_seconds == 2
 
@@ -218,10 +218,10 @@ def test_another_token_is_shown_and_answered_with_another_welcome() -> None:
     viewer.says()
     viewer.talk.authenticate("fresh")
     said = viewer.says()
-    heard = viewer.hears({**WELCOME, "expiresAt": "2026-01-31T11:00:00.000Z"})
+    heard = viewer.hears({**WELCOME, "expiresInSeconds": 3600})
 
     assert said == [{"type": "authenticate", "token": "fresh"}]
-    assert heard == [Welcomed("acme", "2026-01-31T11:00:00.000Z")]
+    assert heard == [Welcomed("acme", 3600)]
     assert viewer.says() == []
 
 
