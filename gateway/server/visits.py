@@ -50,14 +50,20 @@ class DeskVisit:
     def set(self) -> None:
         """There is news of the connection."""
         if self.disconnected and not self.response_complete:
-            self.response_complete = True
-            if self.gone is not None:
-                self.gone()
+            gone = self.gone
+            self._over()
+            if gone is not None:
+                gone()
+
+    def _over(self) -> None:
+        self.response_complete = True
+        # Who holds a visit is called by it, and so they would hold each other until the collector looks.
+        self.gone = None
 
     def answer(self, head: bytes, body: bytes) -> None:
         if self.response_complete:
             return
-        self.response_complete = True
+        self._over()
         self._protocol.answer_visit(self, head, body)
 
     def begin(self, head: bytes, first: bytes, peer: Peer, limits: SocketLimits) -> None:
@@ -67,7 +73,7 @@ class DeskVisit:
     def go_on(self) -> None:
         if self.response_complete:
             return
-        self.response_complete = True
+        self._over()
         self._protocol.go_on(self)
 
 

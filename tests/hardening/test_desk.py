@@ -235,6 +235,28 @@ async def test_many_polls_leave_no_objects(gateway: Gateway, monkeypatch: pytest
     assert after - before < 500
 
 
+async def test_answered_polls_do_not_hold_each_other(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they wait for the garbage collector, and then all viewers wait for it."""
+    client = await known(gateway)
+    monkeypatch.setattr(poll, "HOLD_SECONDS", 0.001)
+
+    async def polls(count: int) -> None:
+        for _ in range(count):
+            client.peer.send(client.ask())
+            await client.peer.answer()
+        client.gateway.heard.clear()
+
+    gc.disable()
+    try:
+        await polls(20)
+        gc.collect()
+        await polls(300)
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert found < 300
+
+
 async def test_a_token_holds_as_many_as_it_may_and_each_refusal_counts_once(gateway: Gateway) -> None:
     """At the desk and behind it together."""
     services, most = gateway.services, 500
