@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 PACKAGES := client/node_modules/.installed tests/clients/node_modules/.installed tests/client/runtimes/node_modules/.installed \
 	examples/react/node_modules/.installed examples/htmx/node_modules/.installed benchmarks/peers/node/node_modules/.installed
 
-.PHONY: dev test lint types unit assets soak quickstart bench bench-short bench-peers clean
+.PHONY: dev test lint types unit assets soak pictures quickstart bench bench-short bench-peers clean
 
 dev: $(READY)
 	$(BIN)/python -m demo
@@ -35,7 +35,8 @@ assets: client/node_modules/.installed
 	node client/build.mjs
 
 # What the tests try shortly, for longer: tokens renewed for a minute, and fifteen times as many random schedules.
-soak: $(STAMP)
+soak: $(STAMP) $(PACKAGES)
+	scripts/system-packages chromium redis
 	RENEW_SECONDS=60 $(BIN)/python -m pytest tests/journeys/test_token_lifecycle.py tests/client/test_tokens.py -k "renewed or seam"
 	RUNCAST_EXAMPLES=1200 $(BIN)/python -m pytest --timeout 1200 \
 		tests/gateway/feed/test_properties.py tests/gateway/feed/test_stream_properties.py
@@ -45,6 +46,16 @@ soak: $(STAMP)
 quickstart: $(STAMP)
 	scripts/system-packages chromium
 	$(BIN)/python -m tests.examples.quickstart
+
+# Pictures of all pages, elements and frames in light and dark, wide and narrow, live and not, to be looked at: in pictures/, or
+# `make pictures PICTURES=elsewhere`.
+PICTURES ?= pictures
+pictures: $(STAMP) $(PACKAGES)
+	scripts/system-packages chromium redis node
+	mkdir -p $(PICTURES)
+	RUNCAST_PICTURES=$(abspath $(PICTURES)) $(BIN)/python -m pytest tests/dashboard/test_accessibility.py tests/dashboard/test_states.py \
+		tests/elements/test_variants.py tests/elements/test_connection.py tests/elements/test_words.py \
+		tests/gateway/web/test_embed.py
 
 # Deliveries, latency and memory beside a plain Starlette gateway, in one run of a few minutes.
 bench: $(STAMP)

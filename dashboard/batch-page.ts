@@ -1,5 +1,6 @@
 /** A batch: how far all of its runs are together, and the runs. */
 
+import { percentOf } from "../client/src/elements/progress.ts";
 import type { ConnectionState, Run, Runcast } from "../client/src/index.ts";
 import { batchPath, go, type Place } from "./address.ts";
 import { request } from "./api.ts";
@@ -9,7 +10,6 @@ import type { FeedRuns } from "./feed-runs.ts";
 import { type Filters, writeFilters } from "./filters.ts";
 import { watchBatchCommand } from "./minting.ts";
 import type { Page } from "./page.ts";
-import { partDone } from "./progress.ts";
 import { RunsView } from "./runs-view.ts";
 import type { Session } from "./session.ts";
 import { isFinal, type Kind, KINDS, look } from "./statuses.ts";
@@ -148,18 +148,18 @@ export class BatchPage implements Page {
 
   /** What those at work say of themselves, which is not in the bar: it counts what has ended. */
   #showWorking(runs: readonly Run[]): void {
-    const parts = runs.filter(({ status }) => look(status).kind === "working").map(partDone);
-    const known = parts.filter((part) => part !== null);
-    const mean = known.reduce((sum, part) => sum + part, 0) / Math.max(1, known.length);
-    const words = `${plural(parts.length, "run")} at work`;
-    const far = known.length === 0 ? "" : known.length === parts.length ? ", " : `, ${count(known.length)} of them `;
+    const percents = runs.filter(({ status }) => look(status).kind === "working").map(percentOf);
+    const known = percents.filter((percent) => percent !== null);
+    const mean = known.reduce((sum, percent) => sum + percent, 0) / Math.max(1, known.length);
+    const words = `${plural(percents.length, "run")} at work`;
+    const far = known.length === 0 ? "" : known.length === percents.length ? ", " : `, ${count(known.length)} of them `;
     setText(
       this.#working,
-      parts.length === 0
+      percents.length === 0
         ? ""
         : known.length === 0
           ? words
-          : `${words}${far}${Math.floor(mean * 100)} % done on average`,
+          : `${words}${far}${Math.floor(mean)} % done on average`,
     );
   }
 

@@ -16,4 +16,4 @@ async def token(request):
     return JSONResponse({"token": mint({"read": {"tags": f"customer:{customer}"}}, keys, expires="1h")})
 
 
-app = Starlette(routes=[Route("/token", token)])
+app = Starlette(routes=[Route("/token", token, methods=["POST"])])

@@ -90,7 +90,7 @@ def test_the_token_endpoint_of_the_docs_signs_tokens_that_hold(monkeypatch: pyte
     monkeypatch.setenv("RUNCAST_SECRET_KEY", SECRET)
     endpoint = importlib.import_module("examples.token_endpoint")
     with TestClient(endpoint.app) as client:
-        token = client.get("/token").json()["token"]
+        token = client.post("/token").json()["token"]
     grant = auth.verify(token, auth.Keyring([auth.EnvironmentKeys.of("default", SECRET)])).grant
     assert grant.allows("read", [auth.Resource("tags", "customer:7")])
     assert not grant.allows("read", [auth.Resource("tags", "customer:8")])

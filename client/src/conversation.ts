@@ -154,7 +154,8 @@ export class Conversation {
         this.over = ending; // on another connection, after a pause, it may be had
       else {
         this.feeds.delete(name);
-        feed.refuse(new RuncastError(code, message));
+        feed.refusal = new RuncastError(code, message);
+        feed.readers.forEach((reader) => reader.look());
         return true;
       }
     }

@@ -3,6 +3,9 @@
 // It may be in a sandboxed frame, without an origin: so it stores nothing, and all that it is given comes in its address or in messages of
 // the page around it. What it says goes to one origin, and what it hears must come from there.
 
+import { percentOf } from "./elements/progress.ts";
+import type { Run } from "./index.ts";
+
 /** What the page around us may hear. Nothing here is secret to who may see the run, but it is for nobody else. */
 type Said =
   | { type: "runcast:height"; run: string; height: number }
@@ -105,21 +108,10 @@ element.setAttribute("src", new URL(place.dataset["src"] || "/", location.href).
 
 const [tellStatus, tellConnection, tellHeight] = [teller(), teller(), teller()];
 
-interface ShownRun {
-  status: string;
-  metadata?: { progress?: { percent?: unknown } };
-}
-
 element.addEventListener("run-update", (event) => {
-  const { run: shown } = (event as CustomEvent<{ run: ShownRun | null }>).detail;
+  const { run: shown } = (event as CustomEvent<{ run: Run | null }>).detail;
   if (!shown) return;
-  const percent = shown.metadata?.progress?.percent;
-  tellStatus({
-    type: "runcast:status",
-    run,
-    status: shown.status,
-    percent: typeof percent === "number" ? percent : null,
-  });
+  tellStatus({ type: "runcast:status", run, status: shown.status, percent: percentOf(shown) });
 });
 
 element.addEventListener("run-connection", (event) => {
@@ -127,9 +119,9 @@ element.addEventListener("run-connection", (event) => {
   tellConnection({ type: "runcast:connection", run, state, asOf: asOf?.toISOString() ?? null });
 });
 
+// A page may have several of us, and whoever goes from one to the next must tell them apart.
+place.ariaLabel = run;
 place.append(element);
 new ResizeObserver(() => {
   tellHeight({ type: "runcast:height", run, height: Math.ceil(place.getBoundingClientRect().height) });
 }).observe(place);
-
-export {};

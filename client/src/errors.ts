@@ -20,7 +20,7 @@ export interface Ending {
   after?: number | undefined;
   /** How long to wait at least, whatever the reason, in milliseconds. */
   retry?: number | undefined;
-  /** There is nobody at the other end. */
+  /** Whether there is nobody at the other end. If it is not said, so it is when there was no welcome. */
   unreachable?: boolean;
   /** It said nothing any more, or never anything: so the transport is to blame. */
   unheard?: boolean;

@@ -3,6 +3,7 @@
 import { earliest } from "./cursors.ts";
 import type { RuncastError } from "./errors.ts";
 import type { Message, Said, Snapshot, StreamMessage, Wish } from "./messages.ts";
+import type { Status } from "./run.ts";
 import { RunMirror, type News, type StreamPlace } from "./mirror.ts";
 
 /** Somebody who reads a feed. */
@@ -21,7 +22,7 @@ export class Feed {
   readonly mirror = new RunMirror();
   readonly readers = new Set<Reader>();
   /** Whether its run ended, and nothing more is expected. */
-  ended: boolean | undefined;
+  ended: Status | boolean | null | undefined;
   /** Whether anything of it was ever told. */
   known: boolean | undefined;
   /** Why it is not to be had. */
@@ -48,14 +49,8 @@ export class Feed {
     const { mirror, readers, wish } = this;
     this.known = true;
     const news = wish.stream ? null : mirror.takeIn(message as Snapshot);
-    this.ended = news ? !!mirror.ended : message.type === "end";
-    for (const reader of readers) reader.hear(news ?? reader.place!.takeIn(message as StreamMessage));
+    this.ended = news ? mirror.ended : message.type === "end";
+    readers.forEach((reader) => reader.hear(news ?? reader.place!.takeIn(message as StreamMessage)));
     return news?.outOfStep;
-  }
-
-  /** It is not to be had. */
-  refuse(error: RuncastError): void {
-    this.refusal = error;
-    this.readers.forEach((reader) => reader.look());
   }
 }

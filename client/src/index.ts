@@ -108,7 +108,7 @@ function runcastOn(findLink: FindLink): Runcast {
 export function connect(options: Options = {}): Runcast {
   const { url = GATEWAY ?? globalThis.location?.origin, getToken, token, tokenUrl } = options;
   const { transports = ["websocket", "sse", "poll"], share = true } = options;
-  if (!url) throw TypeError("url is missing");
+  if (!url) throw TypeError("no url");
   const name = JSON.stringify([url, token, tokenUrl, transports, share]);
   const same = all.find(
     (each) => each.name === name && each.getToken === getToken && !each.links.some(({ refusal }) => refusal),

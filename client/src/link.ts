@@ -4,7 +4,7 @@ import type { Sharing } from "./browser.ts";
 import { Conversation, type Transport, type Trial } from "./conversation.ts";
 import { FOR_GOOD, RuncastError, TOKEN_REFUSED, type Ending } from "./errors.ts";
 import { Feed, type Reader } from "./feeds.ts";
-import type { Message, Welcome, Wish } from "./messages.ts";
+import type { Message, Wish } from "./messages.ts";
 import * as parts from "./parts.ts";
 import type { NoToken, Tokens } from "./tokens.ts";
 import { openSocket } from "./transports/websocket.ts";
@@ -18,8 +18,8 @@ const TICK = 1_000;
 const MOST_REFUSALS = 3;
 /** How soon to ask again for a token that is not to be had. */
 const RENEW_AGAIN = 2_000;
-/** Timers can't be set to more. */
-const LONGEST_TIMER = 2e9;
+/** In seconds: timers can't be set to twice as much. */
+const LONG = 1e6;
 /** A link that nobody needs any more stays for a moment, should somebody come. */
 const LINGER = 100;
 /** How long a connection waits for what belongs to browsers, in milliseconds. */
@@ -93,11 +93,13 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
   let index = 0;
   let strikes = 0;
   let failures = 0;
-  /** Until when the gateway does not want us back (milliseconds since 1970). */
-  let notBefore = 0;
+  /** How long the gateway does not want us back, as it said last, in milliseconds. */
+  let absence = 0;
   /** How often a token was refused since data came, and the last one that was. */
   let refusals = 0;
   let refused: string | undefined;
+  /** The token that was shown last. It is that of a connection once the gateway has welcomed it. */
+  let offered: string | undefined;
   /** Until the next attempt. */
   let timer: Timer;
   let renewal: Timer;
@@ -127,9 +129,11 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
 
   function remove(feed: Feed, reader: Reader): void {
     feed.readers.delete(reader);
-    if (feed.readers.size || feeds.get(feed.name) !== feed) return;
-    feeds.delete(feed.name);
-    tellAll((talk) => talk.leave(feed));
+    if (feed.readers.size) return;
+    if (feeds.get(feed.name) === feed) {
+      feeds.delete(feed.name);
+      tellAll((talk) => talk.leave(feed));
+    }
     setTimeout(() => feeds.size || sleep(), LINGER);
   }
 
@@ -161,7 +165,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     failures = 0; // should what is tried now fail, too, the next attempt comes soon
     if (!ticking) start();
     else if (talks.size) look();
-    else if (Date.now() >= notBefore) open();
+    else if (!absence) open();
   }
 
   function start(): void {
@@ -182,7 +186,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     }
     try {
       const loading = "ononline" in globalThis && soon(parts.browser(url));
-      const token = (talk.token = await tokens.toShow(refused));
+      const token = (offered = talk.token = await tokens.toShow(refused));
       talk.heard = Date.now();
       const browser = await loading;
       if (!talks.has(talk)) return;
@@ -198,7 +202,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
         over: (ending) => end(talk, ending),
       });
     } catch (error) {
-      const { status, code = "not_allowed", message } = error as NoToken;
+      const { status, code = "not_allowed", message } = (error ?? {}) as NoToken;
       // For a part or a socket that can't be had the transport is to blame, for a token it is not.
       const after = talk.token ? undefined : 0;
       end(talk, { reason: message, code: /40[13]/.test(`${status}`) ? code : "", after, unheard: true });
@@ -209,9 +213,11 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     if (!talks.has(talk)) return;
     talk.heard = Date.now();
     const told = talk.receive(message);
-    const { expiresInSeconds } = message as Welcome;
-    // Pages that were opened together don't ask together.
-    if (expiresInSeconds! >= 0) renewLater(expiresInSeconds! * (600 + Math.random() * 200));
+    if (message.type === "welcome") {
+      talk.token = offered;
+      // Pages that were opened together don't ask together.
+      renewLater(Math.min(message.expiresInSeconds ?? LONG, LONG) * (600 + Math.random() * 200));
+    }
     if (told && "feed" in message) failures = refusals = 0;
     if (talk.over) return end(talk, talk.over);
     talk.trial?.heard(talk);
@@ -232,7 +238,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
     drop();
     const { since, last, trouble } = talk;
     const { reason, code, after } = { ...ending, ...last };
-    const down = trouble?.down || ending.unreachable || !since;
+    const down = trouble?.down || (ending.unreachable ?? !since);
     talk.trouble = { reason, down };
     const done = ending.done || [...feeds.values()].every(({ ended }) => ended);
     if (!done) {
@@ -254,9 +260,8 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
       }
       // Full jitter: those that lost the same gateway don't come back together.
       const jittered = Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++);
-      const told = after ?? ending.retry ?? 0;
-      notBefore = Date.now() + told;
-      timer = setTimeout(open, Math.max(jittered, told));
+      absence = after ?? ending.retry ?? 0;
+      timer = setTimeout(open, Math.max(jittered, absence));
       sharing?.lost(talk.trouble);
     }
     tellReaders();
@@ -272,6 +277,7 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
 
   function close(talk: Conversation): boolean {
     talk.wire?.close();
+    talk.caughtUp.clear(); // it is remembered as the last one; what it knew is not
     return talks.delete(talk);
   }
 
@@ -304,9 +310,10 @@ export function linkTo(url: string, tokens: Tokens, transports: Transport[], sha
         renewLater(RENEW_AGAIN * (1 + Math.random()));
         const token = await tokens.toShow(inUse.token).catch(() => {});
         if (!token || !talks.has(inUse) || token === inUse.token) return;
-        tellAll((talk) => talk.say({ type: "authenticate", token: (talk.token = token) }));
+        offered = token;
+        tellAll((talk) => talk.say({ type: "authenticate", token }));
       },
-      Math.min(after, LONGEST_TIMER),
+      after,
     );
   }
 

@@ -60,8 +60,9 @@ export interface Heartbeat {
   state: "live" | "stale";
   asOf?: string;
   cursor?: string;
-  /** Of a tab that lost the connection which it has for others: why, and whether it can't come back at once. */
+  /** Why it is stale, in words for people. */
   reason?: string | undefined;
+  /** Of a tab that lost the connection which it has for others: whether it can't come back at once. */
   down?: boolean | undefined;
 }
 

@@ -25,7 +25,7 @@ export interface News {
   outOfStep?: boolean;
 }
 
-const nothing = (): News => ({ ids: [], transitions: [] });
+export const nothing = (): News => ({ ids: [], transitions: [] });
 
 /** The runs of one feed. Outlives connections. */
 export class RunMirror {
@@ -113,17 +113,13 @@ export class RunMirror {
     runs.set(id, run);
     told.ids.push(id);
     if (!isFinal(run.status)) this.ended = null;
-    if (runs.size > MAX_RUNS) this.#makeRoom(told);
-  }
-
-  /** Forgets the run that ended longest ago, if any did. Should it change after all, the feed begins anew. */
-  #makeRoom(told: News): void {
-    for (const { id, status } of this.runs.values()) {
-      if (isFinal(status)) {
-        this.runs.delete(id);
-        told.ids.push(id);
-        return;
-      }
+    if (runs.size <= MAX_RUNS) return;
+    // Forgets the run that ended longest ago, if any did. Should it change after all, the feed begins anew.
+    for (const { id, status } of runs.values()) {
+      if (!isFinal(status)) continue;
+      runs.delete(id);
+      told.ids.push(id);
+      return;
     }
   }
 

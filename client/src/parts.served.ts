@@ -11,13 +11,13 @@ declare const NETWORKS_FILE: string;
 declare const BROWSER_FILE: string;
 
 function part<Part>(file: string): (gateway: string) => Promise<Part> {
-  let failed = "";
+  let more = "";
   return async (gateway) => {
     try {
       // Not every browser asks again for a module that could not be loaded: after that it has another address.
-      return await import(`${GATEWAY ?? gateway}/_/v1/${file}${failed}`);
+      return await import(`${GATEWAY ?? gateway}/_/v1/${file}${more}`);
     } catch (error) {
-      failed += "?";
+      more = "?" + Math.random();
       throw error;
     }
   };

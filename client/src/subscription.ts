@@ -3,7 +3,7 @@
 import type { RuncastError } from "./errors.ts";
 import type { Feed, Reader } from "./feeds.ts";
 import type { ConnectionState, Link } from "./link.ts";
-import type { News, StreamPlace } from "./mirror.ts";
+import { nothing, type News, type StreamPlace } from "./mirror.ts";
 import type { Chunk, Run, Status, Transition } from "./run.ts";
 
 /** A feed as it is shown. A new object whenever something changed, and the same in between. */
@@ -42,12 +42,11 @@ export interface Events {
 
 /** Also for those who iterate: what they are to be given next, or that there is nothing more. */
 interface Told extends Events {
-  news: [news?: News];
+  news: [news: News];
 }
 
 type Listener<Name extends keyof Told> = (...told: Told[Name]) => void;
 
-const NOTHING: News = { ids: [], transitions: [] };
 /** How long a change waits for an animation frame. In a hidden page there are none. */
 const FRAME = 250;
 
@@ -113,7 +112,8 @@ export function subscribe<Item>(
   async function* iterate(): AsyncGenerator<Item, void, undefined> {
     const items = new Map<unknown, unknown>(feed.mirror.runs);
     let wake = () => {};
-    const stop = on("news", ({ ids, chunk } = NOTHING) => {
+    const stop = on("news", ({ ids, chunk, from }) => {
+      if (from! >= 0) items.clear(); // what came before is void
       for (const id of ids) {
         items.delete(id); // so that what changed last comes last
         const run = feed.mirror.runs.get(id);
@@ -140,13 +140,14 @@ export function subscribe<Item>(
   // What the feed tells (feeds.ts: Reader).
 
   function hear(news: News): void {
+    if (closed) return;
     const { ids, transitions, chunk, from, end } = news;
     const isNew = ids.length || feed.mirror.complete !== view.complete;
     if (from! >= 0) emit("begin", from!);
     for (const each of transitions) emit("transition", ...each);
     for (const id of ids) {
       changed.add(id);
-      over = false; // a new attempt opens it again
+      over = closed; // a new attempt opens it again
     }
     if (chunk) emit("chunk", chunk);
     if (end && !over) {
@@ -216,7 +217,7 @@ export function subscribe<Item>(
     closed = over = true;
     link.remove(feed, reader);
     fail(why);
-    emit("news");
+    emit("news", nothing());
     forget();
   }
 

@@ -143,8 +143,9 @@ const openTab =
     };
     channel.onmessage = ({ data: { to, told: heard } }: MessageEvent<Note>) => {
       if (!heard || (to && to !== from)) return;
-      if (heard.type === "hello") return over({ reason: "another tab has the connection now", after: 0 });
-      if ("feed" in heard && heard.feed && heard.type !== "unsubscribed") {
+      if (heard.type === "hello") return over({ reason: "another tab has the connection now", after: 0, unreachable: false });
+      // That a feed was left or refused concerns who asked for it, whatever we hear of it.
+      if ("feed" in heard && heard.feed && !/^(unsubscribed|error)$/.test(heard.type)) {
         if (to) following.add(heard.feed);
         else if (!following.has(heard.feed)) return;
       }
@@ -160,7 +161,7 @@ const openTab =
       if (Date.now() < until) return;
       if (asked) {
         sharing.steal();
-        return over({ reason: "the tab that has the connection does not answer", after: 0 });
+        return over({ reason: "the tab that has the connection does not answer", after: 0, unreachable: false });
       }
       // Perhaps all of us slept: whoever is awake answers.
       asked = true;
@@ -253,6 +254,8 @@ export class Host {
   }
 
   #subscribe(tab: string, name: string, { type, cursor: at, ...wish }: Subscribe): void {
+    const feeds = this.#remotes.get(tab);
+    if (!feeds) return; // it is not welcomed yet, and asks for all when it is
     const cursor = at ?? null;
     const remote = new Remote(tab, wish, cursor);
     const feed = this.link.add(name, wish, remote);
@@ -263,7 +266,7 @@ export class Host {
       );
       return;
     }
-    this.#remotes.get(tab)?.set(name, [remote, feed]);
+    feeds.set(name, [remote, feed]);
     // Where we stand at the same place, what comes for us is what it needs, too.
     const same = cursor && cursor === feed.cursor;
     if (wish.stream || same) this.#post({ type: "following", feed: name }, tab);
@@ -273,7 +276,8 @@ export class Host {
   }
 
   #tellAll(remote: Remote, feed: Feed): void {
-    if (!this.link.inUse.isLive(feed)) return;
+    if (feed.refusal) this.#waiting.delete(remote);
+    if (feed.refusal || !this.link.inUse.isLive(feed)) return;
     const { name, mirror } = feed;
     const { runs, truncated, ended } = mirror;
     const cursor = mirror.cursor!;

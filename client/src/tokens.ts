@@ -37,7 +37,7 @@ export function tokensOf({ token: current, getToken, tokenUrl }: TokenOptions): 
     if (!getNew) throw { message: "no token", status: 401, code: "not_authenticated" } satisfies NoToken;
     const made = await getNew();
     const token = (made as { token?: string })?.token ?? made;
-    if (!token || typeof token !== "string") throw TypeError("not a token");
+    if (!token || typeof token !== "string") throw TypeError("no token");
     return (current = token);
   }
 

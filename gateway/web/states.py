@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -50,11 +51,21 @@ def words_of(status: Status) -> str:
 
 
 def percent_of(progress: Any) -> float | None:
-    """How far a run is by its metadata key `progress`; None when that does not say so."""
-    value = progress.get("percent") if isinstance(progress, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return min(max(float(value), 0.0), 100.0)
+    """
+    How far a run is by its metadata key `progress`, 0 to 100; None when that does not say so.
+
+    In each form that pages take, too (client/src/elements/progress.ts): counted, in percent, or a bare number of those.
+    """
+    said = progress if isinstance(progress, dict) else {"percent": progress}
+    current, total, percent = (_number(said.get(name)) for name in ("current", "total", "percent"))
+    if percent is None and current is not None and total:
+        percent = 100 * current / total
+    return None if percent is None else min(max(0.0, percent), 100.0)
+
+
+def _number(value: Any) -> float | None:
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
 
 
 def percent_text(percent: float) -> str:

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 #: By how their requests begin.
-TRANSPORTS = {b"GET /v1/ws": "websocket", b"GET /v1/events": "sse", b"GET /v1/poll": "poll"}
+TRANSPORTS = {
+    b"GET /v1/ws": "websocket",
+    b"GET /v1/events": "sse",
+    b"GET /v1/poll": "poll",
+    b"GET /v1/runs/": "poll",  # a stream's pages
+}
 
 
 class _Path:
@@ -32,8 +37,8 @@ class Network:
     """
     Forwards to *port*, or whatever is its `target` later, for the duration of its block.
 
-    Transports that are named in `refused` are cut at once, those in `mute` get no answer, and those in `short` are cut
-    as soon as something was answered.
+    Transports that are named in `refused` are cut at once, those in `mute` get no answer, those in `deaf` are not heard
+    after their request, and those in `short` are cut as soon as something was answered.
     """
 
     def __init__(self, port: int) -> None:
@@ -42,9 +47,13 @@ class Network:
         self.url = f"http://127.0.0.1:{self.port}"
         self.refused: set[str] = set()
         self.mute: set[str] = set()
+        self.deaf: set[str] = set()
         self.short: set[str] = set()
+        #: How many answers were cut in the middle.
+        self.cut_short = 0
         #: What was asked for, in order.
         self.asked: list[str] = []
+        self._room: int | None = None
         self._paths: set[_Path] = set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,6 +80,10 @@ class Network:
             if not transports or path.transport in transports:
                 path.cut()
 
+    def cut_after(self, size: int) -> None:
+        """Cut whatever carries the last one of the next *size* bytes that transports are answered."""
+        self._room = size
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -95,12 +108,14 @@ class Network:
     async def _there(self, path: _Path, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                for start, transport in TRANSPORTS.items():
-                    if data.startswith(start):
-                        path.transport = transport
-                        self.asked.append(transport)
+                asked = next((name for start, name in TRANSPORTS.items() if data.startswith(start)), None)
+                if asked:
+                    path.transport = asked
+                    self.asked.append(asked)
                 if path.transport in self.refused:
                     return
+                if path.transport in self.deaf and not asked:
+                    continue
                 path.far.write(data)
                 await path.far.drain()
 
@@ -109,7 +124,14 @@ class Network:
             while data := await reader.read(65536):
                 if path.transport in self.mute:
                     continue
+                short = path.transport in self.short
+                if path.transport and self._room is not None:
+                    data = data[: self._room]
+                    self._room -= len(data)
+                    if not self._room:
+                        self._room, short = None, True
+                        self.cut_short += 1
                 path.near.write(data)
                 await path.near.drain()
-                if path.transport in self.short:
+                if short:
                     return

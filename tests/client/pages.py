@@ -37,6 +37,13 @@ window.record = (subscription) => {
 };
 """
 
+#: Whatever a page waits for takes a tenth of its time.
+HASTE = "const later = setTimeout; window.setTimeout = (call, time = 0) => later(call, time / 10);"
+#: What there is to know of a `subscription`, in a form that leaves the page.
+SEEN = """({
+  ...seen, subscription: null, now: subscription.connection, replaced: subscription.view.resyncs,
+})"""
+
 
 class Tab:
     """One page, with what it follows in `window.seen`."""
@@ -53,9 +60,15 @@ class Tab:
             raise AssertionError(f"{condition} did not come: {await self.seen()}") from None
 
     async def seen(self) -> dict[str, Any]:
-        script = "() => ({ ...window.seen, now: window.seen.subscription.connection, subscription: null })"
+        """Also `now`, and how often all that was known was `replaced`: once, where the cursor was kept."""
+        script = f"() => {{ const {{ subscription }} = window.seen; return {SEEN}; }}"
         found: dict[str, Any] = await self.page.evaluate(script)
         return found
+
+    async def stop_clock(self) -> None:
+        """Its time, which can be moved on, stands still from now on."""
+        ahead = await self.page.evaluate("Date.now()") / 1000 + 60  # nobody can go back
+        await self.page.clock.pause_at(ahead)
 
     async def statuses(self, run: str) -> list[str]:
         told: list[str] = (await self.seen())["statuses"].get(run, [])
@@ -70,8 +83,8 @@ class Pages:
         #: What went wrong in any of them.
         self.errors: list[str] = []
 
-    async def open(self, *, clock: bool = False) -> Tab:
-        """A tab that follows nothing yet. With *clock* its time can be moved on."""
+    async def open(self, *, clock: bool = False, hasty: bool = False) -> Tab:
+        """A tab that follows nothing yet. With *clock* its time can be moved on; *hasty* ones wait a tenth as long."""
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         if clock:
@@ -79,11 +92,13 @@ class Pages:
         await page.goto(self.site)
         await page.add_script_tag(url=f"{self.gateway}/runcast.global.js")
         await page.evaluate(f"() => {{ {RECORD} }}")
+        if hasty:
+            await page.evaluate(f"() => {{ {HASTE} }}")
         return Tab(page)
 
-    async def follow(self, what: str, *, clock: bool = False, **options: Any) -> Tab:
+    async def follow(self, what: str, *, clock: bool = False, hasty: bool = False, **options: Any) -> Tab:
         """A tab that follows *what*: `run("run_1")`, `tags(["a"])`. Options are those of `connect`."""
-        tab = await self.open(clock=clock)
+        tab = await self.open(clock=clock, hasty=hasty)
         await self.begin(tab, what, **options)
         return tab
 

@@ -16,6 +16,7 @@ from tests.client.pages import ASSETS, CLIENT
 if TYPE_CHECKING:
     from pathlib import Path
 
+DASHBOARD = CLIENT.parent / "dashboard"
 #: Bytes, minified and compressed, of what a page loads; of files that have several parts together.
 LIMITS = {
     ("runcast.js",): 5 * 1024,
@@ -23,6 +24,9 @@ LIMITS = {
     ("run-status.js",): 12 * 1024,
     ("runcast.browser.js",): 2_150,
     ("runcast.networks.js",): 3_000,
+    # What a browser loads for a first connection, to share it with other tabs.
+    ("runcast.js", "runcast.browser.js"): 7 * 1024 + 200,
+    ("run-status.js", "runcast.browser.js"): 14 * 1024,
     # All that there is of the client, for pages in a network that has something against WebSockets.
     ("runcast.js", "runcast.browser.js", "runcast.networks.js"): 10_250,
 }
@@ -92,7 +96,12 @@ def test_the_client_knows_its_parts_by_their_hashes(built: Path) -> None:
 
 
 def test_names_that_are_spelled_shorter_are_nobody_elses() -> None:
-    """Neither of what pages use, nor of messages, nor of the language and of browsers, nor of the elements."""
+    """
+    Neither of what pages use, nor of messages, nor of the language and of browsers, nor of the elements.
+
+    The dashboard and the page for iframes may have such names among themselves, and not in the JSON that they read and
+    write.
+    """
     listed = re.search(r"const INTERNAL = \((.*?)\)\.split", (CLIENT / "build.mjs").read_text(), re.DOTALL)
     assert listed is not None
     internal = set(" ".join(re.findall(r'"([^"]*)"', listed[1])).split())
@@ -104,6 +113,18 @@ def test_names_that_are_spelled_shorter_are_nobody_elses() -> None:
         lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith(("//", "*", "/*"))]
         members = re.findall(r"^ *(?:readonly |get |set )?(\w+)(?:<[^>]*>)?\??[(:]", "\n".join(lines), re.MULTILINE)
         assert not internal & set(members), path.name
+    told: set[str] = set()
+    for path in [CLIENT / "src/embed.ts", *DASHBOARD.glob("*.ts")]:
+        told |= (names := names_in_types(path.read_text()))
+        assert not internal & names, path.name
+    assert told > {"percent", "code", "next", "deliveryLag", "roundTripSeconds", "expirationTime"}
+
+
+def names_in_types(source: str) -> set[str]:
+    """Those in types that have a name, or of what is asked for; and in what is sent, which has no type."""
+    types = re.findall(r"^(?:export )?(?:interface .*?^\}|type .*?;$)", source, re.DOTALL | re.MULTILINE)
+    types += re.findall(r"(?:request<| as | body = )(\{.*\})", source)
+    return set(re.findall(r"(?:^ +|[{;,] )(?:readonly )?(\w+)\??:", "\n".join(types), re.MULTILINE))
 
 
 def test_what_npm_packs(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.client.network import Network
-from tests.client.pages import PATIENCE_MS
 from tests.journeys.gateway_process import token
 from tests.journeys.in_process import until
 from tests.journeys.jobs import LIFE
@@ -19,6 +17,14 @@ if TYPE_CHECKING:
     from tests.journeys.jobs import Jobs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+#: How long the clock of a page has between two animation frames.
+FRAME_MS = 16
+
+
+async def assert_all_once(tab: Tab, run: str, count: int) -> None:
+    """It was told so many statuses, and went on where it was."""
+    seen = await tab.seen()
+    assert (seen["statuses"], seen["replaced"]) == ({run: list(LIFE[:count])}, 1)
 
 
 async def test_a_page_without_network(pages: Pages, gateway: Inside, jobs: Jobs, run: str) -> None:
@@ -32,7 +38,7 @@ async def test_a_page_without_network(pages: Pages, gateway: Inside, jobs: Jobs,
         jobs.say(run, status)
     await pages.context.set_offline(False)
     await tab.until("now.state === 'live'")
-    assert await tab.statuses(run) == list(LIFE[:3])
+    await assert_all_once(tab, run, 3)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
@@ -48,7 +54,7 @@ async def test_a_laptop_that_slept(pages: Pages, gateway: Inside, jobs: Jobs, ru
         await tab.until("['stale', 'offline'].includes(now.state)")
         network.mute = set()
         await tab.until("now.state === 'live' && seen.subscription.view.run.status === 'DEQUEUED'")
-        assert (await tab.statuses(run)) == list(LIFE[:2])
+        await assert_all_once(tab, run, 2)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
@@ -68,6 +74,7 @@ async def test_a_hidden_page(pages: Pages, gateway: Inside, jobs: Jobs, run: str
         jobs.say(run, "DEQUEUED")
         await hide(tab, hidden=False)
         await tab.until("now.state === 'live' && seen.subscription.view.run.status === 'DEQUEUED'")
+        await assert_all_once(tab, run, 2)
 
 
 async def hide(tab: Tab, *, hidden: bool) -> None:
@@ -92,22 +99,35 @@ async def test_a_page_that_is_left_and_come_back_to(pages: Pages, gateway: Insid
         jobs.say(run, status)
     await tab.page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     await tab.until("now.state === 'live'")
-    assert await tab.statuses(run) == list(LIFE[:3])
+    await assert_all_once(tab, run, 3)
 
 
 async def test_many_changes_make_few_views(pages: Pages, gateway: Inside, jobs: Jobs, run: str) -> None:
     """The newest state once per frame; who subscribes later to the same has it all, over the same connection."""
     jobs.create(run)
     before = gateway.viewers
-    tab = await pages.follow(f"run({run!r})")
+    tab = await pages.open(clock=True)
+    await tab.stop_clock()
+    await pages.begin(tab, f"run({run!r})")
     await tab.until("now.state === 'live'")
-    await asyncio.to_thread(lambda: [jobs.say(run, set={"tick": number}) for number in range(300)])
-    await tab.until("seen.subscription.view.run.metadata?.tick === 299")
-    frames: Any = await tab.page.evaluate("seen.views")
-    assert frames < 300
+    for frame in range(3):
+        await tab.page.clock.run_for(FRAME_MS)
+        views = await tab.page.evaluate("seen.views")
+        for number in range(1, 5):
+            jobs.say(run, ("WAITING", "EXECUTING")[number % 2], set={"tick": [frame, number]})
+            await tab.until(f"seen.statuses[{run!r}].length === {1 + 4 * frame + number}")
+        assert await tab.page.evaluate("seen.views") == views
+        await tab.page.clock.run_for(FRAME_MS)
+        shown = await tab.page.evaluate("[seen.views, seen.subscription.view.run.metadata.tick]")
+        assert shown == [views + 1, [frame, 4]]
+    await tab.page.clock.resume()
     await tab.page.evaluate(
         f"window.second = record(Runcast.connect({{ url: {gateway.url!r}, token: {token()!r} }}).run({run!r}))"
     )
-    await tab.page.wait_for_function("second.subscription.connection.state === 'live'", timeout=PATIENCE_MS)
-    assert gateway.viewers <= before + 2
+    await tab.until("second.subscription.connection.state === 'live'")
+    assert await tab.page.evaluate("[second.statuses, second.subscription.view.resyncs]") == [
+        (await tab.seen())["statuses"],
+        1,
+    ]
+    assert gateway.viewers == before + 1
     await tab.page.evaluate("runcast.close()")

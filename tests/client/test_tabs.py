@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -91,6 +91,21 @@ async def test_others_have_connections_of_their_own(pages: Pages, quiet: Inside,
     ]
     await everybody(tabs, "now.transport === 'websocket' && now.state === 'live'")
     await until(lambda: quiet.viewers == 3, "a connection for each")
+
+
+async def test_a_tab_is_told_what_is_refused_to_it_alone(pages: Pages, quiet: Inside, jobs: Jobs, run: str) -> None:
+    """Also when another tab has the connection, and asks for nothing like it; and the others go on."""
+    jobs.create(run)
+    other = f"{run}_of_others"
+    options: dict[str, Any] = {"url": quiet.url, "token": token(f"read:runs:{run}")}
+    tabs = [await pages.follow(f"run({run!r})", **options) for _ in range(2)]
+    await everybody(tabs, "now.state === 'live'")
+    leader = await leader_of(tabs)
+    (follower,) = (tab for tab in tabs if tab is not leader)
+    await pages.begin(follower, f"run({other!r})", **options)
+    await follower.until("now.state === 'denied' && seen.errors[0] === 'not_allowed' && now.transport === 'tab'")
+    jobs.say(run, "COMPLETED")
+    await leader.until("seen.ends.length")
 
 
 async def test_a_leader_that_is_frozen_is_followed_by_another(pages: Pages, jobs: Jobs, run: str) -> None:

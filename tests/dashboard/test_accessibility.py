@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from playwright.async_api import expect
 
-from tests.dashboard.visitor import LOOKS, PHONE
+from tests.dashboard.visitor import DESK, LOOKS, PHONE, picture
 from tests.journeys.gateway_process import SECRET
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-#: Address → what is there when the page is.
+#: Name → address, and what is there when the page is.
 PAGES: Final = {
-    "/": ".row",
-    "/?status=FAILED&tag=nobody&q=nothing": ".empty",
-    "/runs/every_1": "[data-stream=log] .line",
-    "/runs/every_2": ".error pre",
-    "/runs/nowhere": ".empty",
-    "/batches/every_batch": ".row",
-    "/gateway": ".cards dd",
+    "list": ("/", ".row"),
+    "nothing": ("/?status=FAILED&tag=nobody&q=nothing", ".empty"),
+    "run": ("/runs/every_1", "[data-stream=log] .line"),
+    "failed": ("/runs/every_2", ".error pre"),
+    "nowhere": ("/runs/nowhere", ".empty"),
+    "batch": ("/batches/every_batch", ".row"),
+    "gateway": ("/gateway", ".cards dd"),
 }
 
 
@@ -44,21 +44,29 @@ def publish(publisher: Publisher) -> None:
     publisher.flush()
 
 
+async def good_in_all_looks(visitor: Visitor, name: str) -> None:
+    """The page as it is: axe finds nothing, and nothing is too wide. Of each there is a picture for who wants it."""
+    page = visitor.page
+    for size, scheme in LOOKS:
+        await page.set_viewport_size(size)
+        await page.emulate_media(color_scheme=scheme)
+        await picture(page, f"dashboard-{name}-{size['width']}-{scheme}")
+        assert (name, size, scheme, await visitor.violations()) == (name, size, scheme, [])
+        assert not await visitor.overflows(), (name, size)
+
+
 async def test_every_page_is_accessible_and_fits(visitor: Visitor, publisher: Publisher) -> None:
     publish(publisher)
     page = visitor.page
     await page.emulate_media(reduced_motion="reduce")
     await page.goto(visitor.url)
-    assert await visitor.violations() == []
+    await expect(page.get_by_label("Secret key or token")).to_be_visible()
+    await good_in_all_looks(visitor, "sign-in")
     await visitor.sign_in(SECRET)
-    for path, there in PAGES.items():
+    for name, (path, there) in PAGES.items():
         await visitor.go(path)
         await expect(page.locator(there).first).to_be_visible()
-        for size, scheme in LOOKS:
-            await page.set_viewport_size(size)
-            await page.emulate_media(color_scheme=scheme)
-            assert (path, size, await visitor.violations()) == (path, size, [])
-            assert not await visitor.overflows(), (path, size)
+        await good_in_all_looks(visitor, name)
 
 
 async def test_the_help_and_a_minted_token_are_accessible(visitor: Visitor, publisher: Publisher) -> None:
@@ -66,11 +74,13 @@ async def test_the_help_and_a_minted_token_are_accessible(visitor: Visitor, publ
     await visitor.sign_in(SECRET, "/runs/help_1")
     await visitor.page.get_by_role("button", name="Mint a token").click()
     await expect(visitor.card("Let somebody else see it").locator("dd code")).to_have_count(4)
-    assert not await visitor.overflows()
+    await visitor.is_live()
+    await good_in_all_looks(visitor, "minted")
+    await visitor.page.set_viewport_size(DESK)  # the button is for those who have keys
     await visitor.page.keyboard.press("Tab")
     await visitor.page.get_by_role("button", name="Keys").click()
     await expect(visitor.page.get_by_role("dialog")).to_be_visible()
-    assert await visitor.violations() == []
+    await good_in_all_looks(visitor, "help")
 
 
 async def test_the_list_on_a_phone(visitor: Visitor, publisher: Publisher) -> None:

@@ -73,6 +73,9 @@ async def test_what_ended_is_of_the_runs_that_pass_the_filters(visitor: Visitor,
     await visitor.sign_in(SECRET, "/?tag=passing")
     ended = visitor.page.locator(".ended")
     await expect(ended).to_have_text("4 ended in 5 min")
+    # The chart is as high as four that ended, in one bar or beside each other.
+    assert await drawn(visitor, "good") == pytest.approx(27, abs=0.5)
+    assert await drawn(visitor, "bad") == 0
     await visitor.page.get_by_label("filter by text").fill("kind_1")
     await expect(ended).to_have_text("2 ended in 5 min")
     publisher.create("kind_0", id="passing_4", tags=["passing"]).complete()
@@ -80,6 +83,16 @@ async def test_what_ended_is_of_the_runs_that_pass_the_filters(visitor: Visitor,
     await expect(ended).to_have_text("3 ended in 5 min")
     await visitor.page.get_by_label("filter by text").fill("")
     await expect(ended).to_have_text("6 ended in 5 min")
+    publisher.create("kind_1", id="passing_6", tags=["passing"]).fail("no space left")
+    await expect(ended).to_have_text("7 ended in 5 min, 1 failed or stopped")
+    assert await drawn(visitor, "bad") > 1
+
+
+async def drawn(visitor: Visitor, kind: str) -> float:
+    """How high the bars of a kind are together; what is no higher than a line says that nothing ended."""
+    bars = visitor.page.locator(f".sparkline [data-kind={kind}]")
+    heights: list[float] = await bars.evaluate_all("(all) => all.map((bar) => Number(bar.getAttribute('height')))")
+    return sum(height for height in heights if height > 1)
 
 
 async def test_a_run_that_is_kept_no_longer_leaves_the_list(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
+from tests.elements.progress_forms import FORMS
 from tests.journeys.gateway_process import SECRET, token
 
 if TYPE_CHECKING:
@@ -54,6 +55,23 @@ async def test_runs_come_move_and_are_counted(visitor: Visitor, publisher: Publi
     await expect(row).to_contain_text("disk full")
     await expect(visitor.page.get_by_role("button", name="1 failed")).to_be_visible()
     await expect(visitor.page.locator(".ended")).to_contain_text("1 ended in 5 min, 1 failed or stopped")
+
+
+async def test_progress_is_what_the_run_says_in_whatever_form(visitor: Visitor, publisher: Publisher) -> None:
+    """As the elements understand it; what is not known is no number."""
+    for number, (progress, _) in enumerate(FORMS):
+        publisher.create("form", id=f"form_{number}", tags=["forms"], metadata={"progress": progress}).start()
+    await visitor.page.set_viewport_size({"width": 1280, "height": 1600})
+    await visitor.sign_in(SECRET, "/?tag=forms")
+    rows = visitor.page.locator(".row")
+    await expect(rows).to_have_count(len(FORMS))
+    shown = """(rows) => rows.map((row) => [row.querySelector(".id").textContent,
+        "unmeasured" in row.querySelector(".bar").dataset ? null
+            : 100 * row.querySelector(".filled").style.getPropertyValue("--part")])"""
+    percents = {f"form_{number}": percent for number, (_, percent) in enumerate(FORMS)}
+    assert dict(await rows.evaluate_all(shown)) == pytest.approx(percents, abs=0.01)
+    for number, words in ((0, "50 %"), (1, "3 of 4"), (3, "5 of 0"), (4, "99 %"), (9, "1.5 · pages")):
+        await expect(visitor.row(f"form_{number}").locator(".said")).to_have_text(words)
 
 
 async def test_filters_are_in_the_address(visitor: Visitor, publisher: Publisher) -> None:

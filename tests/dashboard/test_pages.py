@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
+from tests.dashboard.visitor import Visitor
 from tests.journeys.gateway_process import SECRET, token
 
 if TYPE_CHECKING:
     from gateway import Publisher, Run
-    from tests.dashboard.visitor import Visitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -168,16 +168,25 @@ async def test_a_batch_shows_how_far_all_of_it_is(visitor: Visitor, publisher: P
     await expect(page.locator(".batch-head .said")).to_have_text("8 of 8 runs ended (100 %)")
 
 
-async def test_the_gateway_says_how_it_is(visitor: Visitor) -> None:
-    """Its numbers are those of `GET /v1/gateway`, asked again and again."""
+async def test_the_gateway_says_how_it_is(visitor: Visitor, publisher: Publisher) -> None:
+    """Its numbers are those of `GET /v1/gateway`, asked again and again: of who looks on, and how late that is."""
     page = visitor.page
+    run = publisher.create("export", id="watched_1")
+    other = Visitor(await page.context.new_page(), visitor.url)
+    await other.sign_in(SECRET, "/runs/watched_1")
+    await other.is_live()
     await visitor.sign_in(SECRET)
     await visitor.is_live()
+    run.start()
+    await expect(other.page.get_by_role("heading", level=1)).to_contain_text("export running")
     await page.keyboard.press("g")
     await expect(page).to_have_url(f"{visitor.url}/gateway")
+    await expect(visitor.card("Viewers")).to_contain_text(re.compile(r"WebSocket[1-9]"))
+    await expect(visitor.card("Viewers")).to_contain_text(re.compile(r"Feeds followed[1-9]"))
+    await expect(visitor.card("Delivery")).to_contain_text(re.compile(r"Lag, median[\d.]+ m?s"))
+    await expect(visitor.card("Delivery")).to_contain_text(re.compile(r"Changes heard.*[1-9]"))
     await expect(visitor.card("Redis")).to_contain_text("Changes are heard✓ yes")
     await expect(visitor.card("Process")).to_contain_text("Workers1")
-    await expect(visitor.card("Viewers")).to_contain_text("WebSocket")
     await visitor.is_live()
     async with page.expect_response(f"{visitor.url}/v1/gateway") as answered:
         told = await (await answered.value).json()

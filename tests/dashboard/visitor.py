@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -9,19 +10,43 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Locator, Page, ViewportSize
+    from playwright.async_api import CDPSession, ConsoleMessage, Locator, Page, ViewportSize
 
 Look: TypeAlias = "tuple[ViewportSize, Literal['light', 'dark']]"
 DESK: Final[ViewportSize] = {"width": 1280, "height": 800}
 PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
-#: A desk by night and a hand by day.
-LOOKS: Final[list[Look]] = [(DESK, "dark"), (PHONE, "light")]
+#: On a desk and in a hand, by night and by day.
+LOOKS: Final[list[Look]] = [(DESK, "dark"), (PHONE, "light"), (DESK, "light"), (PHONE, "dark")]
 AXE: Final = Path(__file__).parents[2] / "client" / "node_modules" / "axe-core" / "axe.min.js"
 #: Machines are busy at times; what is expected comes long before.
 expect.set_options(timeout=30_000)
 
 #: What a browser says of every answer that refuses something, also where that is as it should be.
 _REFUSED: Final = re.compile(r"Failed to load resource|WebSocket connection to .* failed")
+
+
+async def picture(page: Page, name: str) -> None:
+    """A page as it is, to be looked at: in the directory that RUNCAST_PICTURES names, if it does (`make pictures`)."""
+    if directory := os.environ.get("RUNCAST_PICTURES"):
+        await page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
+
+
+class Effort:
+    """How much a page works, in time of a processor: it gets no longer where a machine has other things to do, too."""
+
+    def __init__(self, session: CDPSession) -> None:
+        self._session = session
+
+    @classmethod
+    async def of(cls, page: Page) -> Effort:
+        session = await page.context.new_cdp_session(page)
+        await session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        return cls(session)
+
+    async def seconds(self) -> float:
+        """What scripts, styles, layout and all else that would hold up a frame have taken until now."""
+        told = await self._session.send("Performance.getMetrics")
+        return next(float(metric["value"]) for metric in told["metrics"] if metric["name"] == "TaskDuration")
 
 
 class Visitor:

@@ -73,7 +73,7 @@ def test_runs_are_shown_and_nothing_is_left_behind(tmp_path: Path) -> None:
     """The dashboard is there, runs happen, and SIGTERM ends every process that was started."""
     with running_demo(tmp_path) as demo:
         with urllib.request.urlopen(f"{demo.url}/", timeout=5) as page:
-            assert b"Runcast" in page.read()
+            assert b"/_/v1/dashboard." in page.read()
         request = urllib.request.Request(
             f"{demo.url}/v1/events?all=true", headers={"Authorization": f"Bearer {demo.token}"}
         )

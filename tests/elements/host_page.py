@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import httpx2
 
+from tests.dashboard.visitor import picture
 from tests.journeys.gateway_process import token
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ class HostPage:
 
     async def axe_in_looks(self, name: str, *looks: str) -> list[str]:
         """
-        What axe finds in some looks or in all, and where the page is too wide for its window. Pictures go to where
-        RUNCAST_PICTURES says.
+        What axe finds in some looks or in all, and where the page is too wide for its window. Of each there is a
+        picture for who wants it.
         """
         found = []
         for at in looks or LOOKS:
@@ -164,8 +164,7 @@ class HostPage:
             await self.page.emulate_media(color_scheme=look.scheme, forced_colors=look.forced)
             await self.page.set_viewport_size({"width": look.width, "height": 900})
             await self.page.evaluate("(name) => { document.body.className = name; }", look.page)
-            if directory := os.environ.get("RUNCAST_PICTURES"):
-                await self.page.screenshot(path=Path(directory) / f"{name}-{at}.png", full_page=True)
+            await picture(self.page, f"{name}-{at}")
             found += [f"{at}: {each}" for each in await self.axe(*look.rules)]
             if await self.page.evaluate("() => document.documentElement.scrollWidth > innerWidth"):
                 found.append(f"{at}: wider than the window")

@@ -48,6 +48,7 @@ async def test_stale_and_offline_look_so_until_they_are_over(
         notes = host.page.locator(":is(run-status, run-list) .note")
         bar = status.locator("[role=progressbar]")
         await expect(bar).to_have_attribute("data-open", "moves")
+        await expect(host.page.locator("run-status .status")).to_have_text(["Running"] * 5)
         await expect(rows.locator(".rows .status")).to_have_text("Running")
 
         own_redis.stop()

@@ -50,15 +50,15 @@ async def test_loaded_twice_the_first_stays(host: HostPage, line: Line, publishe
     """Another version, and a script with both elements: no error, one connection, the words of the first."""
     for name in ("run-status.js", "run-list.js"):
         other = (ASSETS / name).read_text(encoding="utf-8")
-        assert "No such run yet" in other
-        await host.page.evaluate(other.replace("No such run yet", "another version"))
+        assert "No such run" in other
+        await host.page.evaluate(other.replace("No such run", "another version"))
     publisher.create("export", id="y_1").start()
     publisher.flush()
     for run in ("y_1", "y_1", "y_nowhere"):
         await host.put("run-status", run=run, token=token())
     await host.put("run-list", tag="y_none", token=token())
     await expect(host.page.locator("run-status[run=y_1] .status")).to_have_text(["Running", "Running"])
-    await expect(host.page.locator("run-status[run=y_nowhere] .status")).to_have_text("No such run yet")
+    await expect(host.page.locator("run-status[run=y_nowhere] .status")).to_have_text("No such run")
     await expect(host.page.locator("run-list .summary")).to_have_text("No runs yet")
     assert len(line.sockets) == 1
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import expect
 
 from gateway import Publisher
+from tests.dashboard.visitor import Effort
 from tests.journeys.gateway_process import token
 from tests.journeys.model import PATIENCE_SECONDS
 
@@ -103,14 +104,20 @@ class Work:
 
 
 async def test_a_thousand_runs_end_as_they_were_published(host: HostPage, redis: RedisServer) -> None:
-    """Frame times are printed, and judged by nobody: how long a frame takes depends on the machine."""
+    """
+    And takes less of a processor than there is, by far. Frame times are printed, and judged by nobody: how long a frame
+    takes depends on what else the machine does.
+    """
     work = Work(redis)
     await asyncio.to_thread(work.create)
     await host.put("run-list", batch="l_batch", token=token())
     rows = host.page.locator("run-list .rows .row")
     await expect(rows).to_have_count(RUNS)
     await host.page.evaluate(_MEASURE)
+    effort = await Effort.of(host.page)
+    before = await effort.seconds()
     await asyncio.to_thread(work.change)
+    worked = await effort.seconds() - before
     frames: list[float] = sorted(await host.page.evaluate("() => frames"))
     counts = Counter(status for status, *_ in work.expected.values())
     summary = f"{counts['Running']} running · {counts['Queued']} waiting · {counts['Completed']} completed"
@@ -122,6 +129,8 @@ async def test_a_thousand_runs_end_as_they_were_published(host: HostPage, redis:
     work.publisher.close()
     middle, late = frames[len(frames) // 2], frames[len(frames) * 99 // 100]
     print(f"\nframes: {len(frames)}, median {middle:.1f} ms, p99 {late:.1f} ms, longest {frames[-1]:.1f} ms")
+    print(f"worked {worked / (ROUNDS / 10):.0%} of the time")
+    assert worked < ROUNDS / 10
 
 
 async def expect_little_work(host: HostPage, work: Work) -> None:

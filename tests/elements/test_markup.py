@@ -94,6 +94,22 @@ async def test_until_something_is_known_the_content_of_the_page_stays(host: Host
     await expect(ours).to_be_visible()
 
 
+async def test_ours_is_shown_as_long_as_what_fills_it_can_not_be_had(host: HostPage) -> None:
+    """What fills templates is a file of its own: without it the element shows what it has, and asks again."""
+    await host.page.clock.install()
+    await host.open()
+    await host.page.route("**/runcast.views.*", lambda route: route.abort("connectionrefused"))
+    async with host.page.expect_event("requestfailed"):
+        await put(host, ["b", {"data-bind": "name"}])
+        await host.give("run-status", RUN)
+    shown, ours = host.page.locator("run-status > [slot=custom]"), host.page.locator("run-status .frame")
+    await expect(ours).to_be_visible()
+    await host.page.unroute("**/runcast.views.*")
+    await host.page.clock.fast_forward(10_000)
+    await expect(shown).to_have_text("export")
+    await expect(ours).to_be_hidden()
+
+
 async def test_what_a_run_says_can_do_nothing(host: HostPage) -> None:
     """No markup, handler, script or style, no address that runs or loads something; nor is what is inherited shown."""
     bound = [

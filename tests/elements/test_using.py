@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.async_api import expect
 
-from tests.journeys.gateway_process import token
+from gateway.feeds import EnvironmentId
+from gateway.store.redis_keys import run_key
+from tests.elements.progress_forms import FORMS
+from tests.journeys.gateway_process import ENVIRONMENT, token
 from tests.journeys.model import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from gateway import Publisher
     from tests.elements.host_page import HostPage
+    from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -33,6 +38,40 @@ async def test_a_token_comes_from_the_backend_of_the_page(host: HostPage, publis
     await host.page.context.add_cookies([{"name": "session", "value": "1", "url": host.url}])
     await host.put("run-status", run="u_1", token_url="/token")
     await expect(host.page.locator("run-status .status")).to_have_text("Running")
+
+
+async def test_what_is_followed_may_be_tags_a_task_or_all_of_some_age(
+    host: HostPage, publisher: Publisher, redis: RedisServer
+) -> None:
+    """
+    Of runs that carry all of several tags it is said how many have finished; those of a task, which has no end, are
+    counted. What is older than `since` is not there, and `limit` are the newest.
+    """
+    for number in range(4):
+        run = publisher.create("followed", id=f"f_{number}", tags=["f_even", "f_odd"][number % 2 :])
+        if number < 3:
+            run.complete()
+    publisher.flush()
+    with redis.client() as client:
+        long_ago = int((time.time() - 2 * 3600) * 1000)
+        client.hset(run_key(EnvironmentId(ENVIRONMENT), "f_2"), "_created", long_ago)
+    await host.put("run-status", tag="f_odd", token=token(), id="tag")
+    await host.put("run-status", tag="f_odd,f_even", token=token("read:tags:f_even"), id="tags")
+    await host.put("run-status", task="followed", token=token("read:tasks:followed"), id="task")
+    await host.put("run-list", task="followed", token=token(), id="tasks")
+    await host.put("run-list", all="", since="1h", limit="3", token=token(), id="all")
+    await expect(host.page.locator("#tag .status")).to_have_text("3 of 4 finished")
+    await expect(host.page.locator("#tags .status")).to_have_text("2 of 2 finished")
+    await expect(host.page.locator("#tags [role=progressbar]")).to_have_attribute("aria-valuenow", "100")
+    await expect(host.page.locator("#task .status")).to_have_text("1 waiting · 3 completed")
+    await expect(host.page.locator("#task [role=progressbar]")).to_have_count(0)
+    await expect(host.page.locator("#tasks .rows .id")).to_have_text(["f_3", "f_2", "f_1", "f_0"])
+    await expect(host.page.locator("#all .rows .id")).to_have_text(["f_3", "f_1", "f_0"])
+    publisher.run("f_3").complete()
+    publisher.create("followed", id="f_4", tags=["f_odd"]).start()
+    await expect(host.page.locator("#tag .status")).to_have_text("4 of 5 finished")
+    await expect(host.page.locator("#task .status")).to_have_text("1 running · 4 completed")
+    await expect(host.page.locator("#all .rows .id")).to_have_text(["f_4", "f_3", "f_1"])
 
 
 async def test_a_property_that_was_set_before_the_element_was_defined_counts(
@@ -222,23 +261,25 @@ async def test_what_a_run_says_is_never_markup(host: HostPage) -> None:
 
 
 async def test_progress_is_what_the_run_says_in_whatever_form(host: HostPage) -> None:
-    """What can't be understood is not shown, and no bar is fuller than full."""
+    """
+    Rounded down; what can't be understood is not shown, and no bar is fuller than full. In a list, too.
+    """
+    runs = [RUN | {"id": f"{number}", "metadata": {"progress": progress}} for number, (progress, _) in enumerate(FORMS)]
+    await host.put("run-list")
+    await host.give("run-list", runs)
+    bars = host.page.locator("run-list .rows .bar")
+    await expect(bars).to_have_count(len(FORMS))
+    filled = """(rows) => rows.map((row) => [row.querySelector(".id").textContent, row.querySelector(".bar").hidden
+        ? null : parseFloat(row.querySelector(".fill").style.inlineSize)])"""
+    shown = dict(await host.page.locator("run-list .rows .row").evaluate_all(filled))
+    assert shown == {f"{number}": percent for number, (_, percent) in enumerate(FORMS)}
     await host.put("run-status", variant="bar")
     bar, detail = host.page.locator("run-status [role=progressbar]"), host.page.locator("run-status .detail")
-    said: list[tuple[Any, str, str | None]] = [
-        (50, "50%", "50"),
-        ({"current": 3, "total": 4}, "75% · 3 of 4", "75"),
-        ({"percent": 99.999}, "99%", "99"),
-        ({"percent": 250}, "100%", "100"),
-        ({"percent": -3}, "0%", "0"),
-        ({"current": 5, "total": 0}, "5 of 0", None),
-        ({"current": 1.5, "text": "pages"}, "1.5 · pages", None),
-        ({"percent": "12", "text": 7}, "", None),
-        (["much"], "", None),
-        ("soon", "", None),
-        (None, "", None),
-    ]
-    for progress, words, value in said:
-        await host.give("run-status", RUN | {"metadata": {"progress": progress}})
-        await expect(detail).to_have_text(words)
-        assert await bar.get_attribute("aria-valuenow") == value
+    words = {3: "5 of 0", 4: "99%", 5: "", 9: "1.5 · pages", 10: "40% · 1 of 2"}
+    for number, (progress, percent) in enumerate(FORMS):
+        await host.give("run-status", RUN | {"taskIdentifier": f"task_{number}", "metadata": {"progress": progress}})
+        await expect(host.page.locator("run-status .label")).to_have_text(f"task_{number}")
+        value = await bar.get_attribute("aria-valuenow")
+        assert value == (None if percent is None else f"{int(percent)}"), progress
+        if number in words:
+            await expect(detail).to_have_text(words[number])

@@ -90,7 +90,7 @@ async def test_it_shows_what_is_known_and_nothing_else(host: HostPage, variant: 
     lost = host.page.locator("run-status[run=v_lost]")
     await expect(lost.locator(".status")).to_have_text("Crashed")
     await expect(lost.locator("[role=progressbar]")).to_have_count(0)
-    await expect(host.page.locator("run-status[run=v_nowhere] .status")).to_have_text("No such run yet")
+    await expect(host.page.locator("run-status[run=v_nowhere] .status")).to_have_text("No such run")
     await expect(host.page.locator("#denied .note")).to_contain_text("Access denied")
     await expect(host.page.locator("#denied .frame")).to_be_hidden()
     whole = host.page.locator("run-status[batch]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +22,21 @@ RUN: Final[dict[str, Any]] = {"id": "r", "taskIdentifier": "export", "createdAt"
 RUNNING: Final = RUN | {
     "status": "EXECUTING",
     "metadata": {"progress": {"current": 1200, "total": 5000, "percent": 24}},
+    "transitions": [{"status": "QUEUED", "attempt": 1, "at": "2026-01-31T10:00:00Z"}],
 }
 PAGE: Final = (ROOT / "docs" / "elements.md").read_text(encoding="utf-8")
 #: The examples of that page, in German and in Arabic.
 GERMAN, ARABIC = re.findall(r"```js\n(.*?)```", PAGE[PAGE.index("## Languages") :], re.DOTALL)
+
+#: What stands beside each other in a line, in the order in which it is read.
+FROM_THE_RIGHT: Final = {
+    "#one": ("svg", ".label", ".status"),
+    "#badge": ("svg", ".label", ".status", ".detail"),
+    "#compact": ("svg", ".label", ".status", ".bar", ".detail"),
+    "#steps li": ("svg", ".text", ".time"),
+    "#list .row": (".status", ".run", ".progress", ".since"),
+    "#list .rows .row": ("svg", ".status .text", ".name", ".id", ".bar", ".detail", ".since .time"),
+}
 
 
 async def test_a_page_gives_its_words_once_for_all_its_elements(host: HostPage) -> None:
@@ -49,7 +61,7 @@ async def test_a_page_gives_its_words_once_for_all_its_elements(host: HostPage) 
 
 
 async def test_from_right_to_left_in_arabic(host: HostPage) -> None:
-    """Its digits, its plurals by a function, and a bar that fills from the right."""
+    """Its digits, its plurals by a function; and in each variant, and in lists, all stands and fills from the right."""
     await host.page.evaluate(f"""() => {{
         Object.assign(document.documentElement, {{ lang: "ar-EG", dir: "rtl" }});
         const RunStatus = customElements.get("run-status");
@@ -61,21 +73,30 @@ async def test_from_right_to_left_in_arabic(host: HostPage) -> None:
     await expect(host.page.locator("#one .detail")).to_contain_text(
         "\u0661\u066c\u0662\u0660\u0660 من \u0665\u066c\u0660\u0660\u0660"
     )
-    bar, fill, icon, status = [await box(host, part) for part in (".bar", ".fill", "svg", ".status")]
-    assert fill["x"] + fill["width"] == pytest.approx(bar["x"] + bar["width"], abs=1)
-    assert fill["width"] == pytest.approx(bar["width"] * 0.24, abs=1)
-    assert icon["x"] > status["x"]
+    for variant in ("badge", "compact", "steps"):
+        await host.put("run-status", variant=variant, id=variant)
+        await host.give(f"#{variant}", RUNNING)
+    await host.put("run-list", id="list")
+    await host.give("#list", [RUNNING])
+    for element, parts in FROM_THE_RIGHT.items():
+        boxes = [await box(host, f"{element} {part}") for part in parts]
+        for first, second in itertools.pairwise(boxes):
+            assert second["x"] + second["width"] <= first["x"] + 1, (element, boxes)
+    for element in ("#one", "#compact", "#steps", "#list .row"):
+        bar, fill = [await box(host, f"{element} {part}") for part in (".bar", ".fill")]
+        assert fill["x"] + fill["width"] == pytest.approx(bar["x"] + bar["width"], abs=1), element
+        assert fill["width"] == pytest.approx(bar["width"] * 0.24, abs=1), element
     await host.put("run-status", id="two")
     await host.give("#two", [RUN | {"status": "QUEUED", "id": str(number)} for number in range(2)])
     await expect(host.page.locator("#two .detail")).to_have_text("اثنان ينتظران")
     await host.give("#two", [RUN | {"status": "QUEUED", "id": str(number)} for number in range(3)])
     await expect(host.page.locator("#two .detail")).to_have_text("\u0663 تنتظر")
-    assert await host.axe() == []
+    assert await host.axe_in_looks("arabic", "light", "dark", "narrow") == []
 
 
 async def box(host: HostPage, part: str) -> FloatRect:
-    found = await host.page.locator(f"run-status {part}").first.bounding_box()
-    assert found is not None
+    found = await host.page.locator(part).filter(visible=True).first.bounding_box()
+    assert found is not None, part
     return found
 
 

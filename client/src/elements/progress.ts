@@ -28,6 +28,9 @@ export function progressOf(run: Run): Progress {
   };
 }
 
+/** 0 to 100, or null when nobody knows. What completed is done, whatever it said last. */
+export const percentOf = (run: Run): number | null => (run.status === "COMPLETED" ? 100 : progressOf(run).percent);
+
 const number = (value: unknown): number | null => (Number.isFinite(value) ? (value as number) : null);
 
 /** How many runs there are of each kind; kinds that there are none of are not in it. */

@@ -6,9 +6,9 @@
 import type { Run } from "../index.ts";
 import { draw, fill, icon, part, setAttribute, setText, sheet } from "./dom.ts";
 import { RunElement } from "./element.ts";
-import { tallyOf } from "./progress.ts";
+import { percentOf, tallyOf } from "./progress.ts";
 import css from "./run-list.css";
-import { countsOf, detailOf, errorOf, moment, percentOf, shortName, type Shown, type Told } from "./shown.ts";
+import { countsOf, detailOf, errorOf, moment, shortName, type Shown, type Told } from "./shown.ts";
 import { isOver, kindOf } from "./statuses.ts";
 import type { Voice } from "./words.ts";
 

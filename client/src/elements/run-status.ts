@@ -9,7 +9,7 @@ import { moment, type Shown, type Told } from "./shown.ts";
 import type * as Views from "./views.ts";
 
 const STYLES = sheet(css);
-const PATIENCE_MS = 5000; // before what could not be loaded is asked for again
+const PATIENCE_MS = 5000; // before something else is shown, and before what could not be loaded is asked for again
 
 export class RunStatus extends RunElement {
   readonly #icon = icon();
@@ -120,16 +120,23 @@ export class RunStatus extends RunElement {
   }
 
   async #load(): Promise<void> {
+    const patience = setTimeout(() => this.#fail(), PATIENCE_MS);
     try {
       const { LogView, Markup } = await load.views(this.gateway);
       this.#views = [new LogView(this.#log), new Markup()];
       this.#failed = false;
     } catch {
-      this.#failed = true;
-      this.later();
+      this.#fail();
       await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
       this.#loading = null;
     }
+    clearTimeout(patience);
+    this.later();
+  }
+
+  /** For now it can't be had. */
+  #fail(): void {
+    this.#failed = true;
     this.later();
   }
 }

@@ -1,7 +1,7 @@
 // From what is known to what is shown: words, how full the bar is, what may move. Pure: no page, no clock of its own.
 
 import type { ConnectionState, Run } from "../index.ts";
-import { kindOfAll, progressOf, tallyOf, type Tally } from "./progress.ts";
+import { kindOfAll, percentOf, progressOf, tallyOf, type Tally } from "./progress.ts";
 import { isOver, kindOf, KINDS, type Kind } from "./statuses.ts";
 import type { Voice } from "./words.ts";
 
@@ -137,9 +137,6 @@ const PARTS = ["ok", "bad", "stopped", "working"] as const;
 export function countsOf(tally: Tally, voice: Voice): string[] {
   return KINDS.filter((kind) => tally.has(kind)).map((kind) => voice.say(kind, tally.get(kind) ?? 0));
 }
-
-/** What completed is done, whatever it said last. */
-export const percentOf = (run: Run): number | null => (run.status === "COMPLETED" ? 100 : progressOf(run).percent);
 
 /** What a run says of its progress. Rounded down: what is not done does not read 100 %. */
 export function detailOf(run: Run, voice: Voice): string {

@@ -22,7 +22,7 @@ const ENGLISH: Record<string, string> = {
   newest: "the newest {0}",
   none: "No runs yet",
   // Of one.
-  unknown: "No such run yet",
+  unknown: "No such run",
   of: "{0} of {1}",
   attempt: "attempt {0}",
   retry: "Trying again",

@@ -4,7 +4,7 @@ import { lifeOf } from "../claims.ts";
 import type { Message } from "../messages.ts";
 import { isFinal, type Status } from "../run.ts";
 import { addressOf, ask, askFor, requests, vouch, type Errand, type Needs } from "./requests.ts";
-import type { Wire } from "./wire.ts";
+import type { Surroundings, Wire } from "./wire.ts";
 
 /** How long a poll is held, in seconds. Where something cuts it before, it is asked for less. */
 const WAIT = 20;
@@ -28,8 +28,14 @@ interface Page {
   status: Status;
 }
 
+/** Polls have no welcome from the gateway: the first answer is one, and that a token is another. */
+function welcome({ token, hear }: Surroundings): void {
+  hear({ type: "welcome", expiresInSeconds: lifeOf(token) });
+}
+
 async function poll(errand: Errand): Promise<void> {
-  const { signal, hear } = errand;
+  const { around, signal, hear } = errand;
+  let welcomed = false;
   let wait = 0; // the first one tells at once whether everything is as it was
   while (!signal.aborted) {
     const address = addressOf("poll", errand, { wait: "" + wait });
@@ -44,6 +50,8 @@ async function poll(errand: Errand): Promise<void> {
       wait = Math.max(1, Math.min(wait, (Date.now() - began) / 1000) / 2);
       continue;
     }
+    if (!welcomed) welcome(around);
+    welcomed = true;
     body.messages.forEach(hear);
     const live = body.state === "live";
     if (live && body.cursor) vouch(errand, body.cursor);
@@ -53,14 +61,17 @@ async function poll(errand: Errand): Promise<void> {
 }
 
 async function page(errand: Errand): Promise<void> {
-  const { hear, signal, group } = errand;
+  const { around, hear, signal, group } = errand;
   const feed = group[0]!.name;
+  let welcomed = false;
   for (;;) {
     const answer = await ask(errand, addressOf("", errand), "application/json").catch((ending) => {
       if (ending.code !== "not_found") throw ending; // else its run is yet to come
     });
     const told: Page | undefined = await answer?.json();
     if (signal.aborted) return;
+    if (!welcomed) welcome(around);
+    welcomed = true;
     hear({ type: "heartbeat", state: "live", asOf: new Date().toISOString() });
     if (told) {
       const { chunks, firstIndex, next, replaces } = told;
@@ -77,15 +88,12 @@ async function page(errand: Errand): Promise<void> {
 const openRequests = requests((errand) => (errand.group[0]!.wish.stream ? page(errand) : poll(errand)));
 
 export const openPoll = (given: Needs): Wire => {
-  // Polls have no welcome from the gateway.
-  const welcome = (token: string) => given.hear({ type: "welcome", expiresInSeconds: lifeOf(token) });
   const wire = openRequests(given);
-  queueMicrotask(() => welcome(given.token));
   return {
     ...wire,
     say(said, feed) {
       wire.say(said, feed);
-      if (said.type === "authenticate") welcome(said.token);
+      if (said.type === "authenticate") welcome({ ...given, token: said.token });
     },
   };
 };

@@ -17,6 +17,6 @@ export const openSocket: Open = ({ url, token, opened, hear, over }) => {
     opened();
   };
   socket.onmessage = ({ data }) => hear(JSON.parse(data));
-  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason: reason || "WebSocket closed" });
+  socket.onclose = ({ code, reason }) => over({ code: "" + code, reason: reason || "closed" });
   return { say, close: () => socket.close(1000) };
 };

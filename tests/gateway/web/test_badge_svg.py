@@ -13,6 +13,7 @@ from gateway.runs import Status
 from gateway.web.badge_svg import MOST_LETTERS, Badge, draw, shortened, width_of
 from gateway.web.badges import _COLOURS, _GREY
 from gateway.web.states import State, percent_of, percent_text, state_of, words_of
+from tests.elements.progress_forms import FORMS
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: WCAG 2.2, criterion 1.4.3.
@@ -90,21 +91,9 @@ def test_every_status_has_a_state_and_words(status: Status) -> None:
     assert "_" not in words_of(status)
 
 
-@pytest.mark.parametrize(
-    ("progress", "percent"),
-    [
-        ({"percent": 45.6}, 45.6),
-        ({"percent": 0}, 0.0),
-        ({"percent": 140}, 100.0),
-        ({"percent": True}, None),
-        ({"percent": "45"}, None),
-        ({"current": 3}, None),
-        (45, None),
-        (None, None),
-    ],
-)
+@pytest.mark.parametrize(("progress", "percent"), FORMS)
 def test_progress_is_known_when_it_is_said(progress: object, percent: float | None) -> None:
-    """Nothing is guessed."""
+    """In whatever form, as in pages; nothing is guessed."""
     assert percent_of(progress) == percent
 
 

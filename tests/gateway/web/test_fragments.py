@@ -81,7 +81,7 @@ def test_a_run_is_an_item_with_what_people_look_for() -> None:
     assert transitions == ["EXECUTING", "QUEUED", "EXECUTING"]
 
 
-@pytest.mark.parametrize("progress", [None, {}, {"current": 3}, {"percent": "30"}, 30, {"percent": None, "text": ""}])
+@pytest.mark.parametrize("progress", [None, {}, {"current": 3}, {"percent": "30"}, {"percent": None, "text": ""}])
 def test_there_is_no_bar_when_nobody_knows_how_far_it_is(progress: Any) -> None:
     """And none that stands still when the run is over."""
     assert b"<progress" not in run_fragment("run_1", VALUES, progress)
