@@ -17,11 +17,16 @@ def without_chunks(cycle: RequestResponseCycle) -> Send:
     is not known ends with its connection.
     """
     send = cycle.send
+    unknown = False
 
     async def send_without_chunks(message: ASGIMessage) -> None:
-        begins = message["type"] == "http.response.start" and message["status"] == 200
-        if begins and all(name != b"content-length" for name, _ in message["headers"]):
-            cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+        nonlocal unknown
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            unknown = all(name != b"content-length" for name, _ in message["headers"])
+            if unknown:
+                cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+        elif unknown and not message.get("more_body", False):
+            cycle.expected_content_length = len(message.get("body", b""))  # the last of it, whatever came before
         await send(cast("Any", message))
 
     return send_without_chunks

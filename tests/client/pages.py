@@ -26,13 +26,20 @@ window.record = (subscription) => {
   subscription.on("transition", (run, { status }) => {
     (seen.statuses[run.id] ??= []).push(status);
     seen.told[status] = Date.now();
+    seen.behind = true;
   });
-  subscription.on("connection", ({ state }) => seen.states.push(state));
+  subscription.on("connection", ({ state }) => {
+    seen.states.push(state);
+    seen.behind = true;
+  });
   subscription.on("chunk", ({ index, value }) => seen.chunks.push([index, value]));
   subscription.on("begin", (first) => seen.begins.push(first));
   subscription.on("error", ({ code }) => seen.errors.push(code));
   subscription.on("end", (status) => seen.ends.push(status));
-  subscription.on("change", () => (seen.views += 1));
+  subscription.on("change", () => {
+    seen.views += 1;
+    seen.behind = false; // what is shown is what was told
+  });
   return Object.assign(seen, { subscription });
 };
 """
@@ -64,6 +71,11 @@ class Tab:
         script = f"() => {{ const {{ subscription }} = window.seen; return {SEEN}; }}"
         found: dict[str, Any] = await self.page.evaluate(script)
         return found
+
+    async def shown(self) -> dict[str, Any]:
+        """What was `seen`, as soon as it is also shown."""
+        await self.until("!seen.behind")
+        return await self.seen()
 
     async def stop_clock(self) -> None:
         """Its time, which can be moved on, stands still from now on."""

@@ -52,7 +52,7 @@ async def test_nginx_with_default_settings(pages: Pages, quiet: Inside, jobs: Jo
             late = [tab for tab in late if await longest(tab, said) >= 1000]
         assert not late
         for tab in tabs:
-            seen = await tab.seen()
+            seen = await tab.shown()
             assert (seen["statuses"], seen["replaced"]) == ({each: list(LIFE) for each in lived}, 1)
 
 
@@ -86,7 +86,7 @@ async def test_a_proxy_that_cuts_what_is_silent(
         await everybody(tabs.values(), "seen.ends.length")
         seams = {}
         for name, tab in tabs.items():
-            seen = await tab.seen()
+            seen = await tab.shown()
             assert (seen["statuses"][run], seen["ends"], seen["errors"]) == (list(LIFE), ["COMPLETED"], []), name
             assert seen["replaced"] == 1, name
             assert "offline" not in seen["states"], name  # there was always somebody who answered

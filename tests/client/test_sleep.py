@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from tests.client.network import Network
-from tests.client.pages import RECORD, SEEN, everybody
+from tests.client.pages import HASTE, RECORD, SEEN, everybody
 from tests.journeys import tabs
 from tests.journeys.browser import origin
 from tests.journeys.gateway_process import token
@@ -73,6 +73,11 @@ class Tab:
         """As in `pages.Tab`."""
         found: dict[str, Any] = await self.value(f"(({{ subscription }}) => {SEEN})(seen)")
         return found
+
+    async def shown(self) -> dict[str, Any]:
+        """As in `pages.Tab`."""
+        await self.until("!seen.behind")
+        return await self.seen()
 
     async def show(self) -> None:
         await self._tab.show()
@@ -162,7 +167,7 @@ class TestBackAndForward:
         await self.leave_and_come_back(first, quiet, jobs, run, others=1)
         assert await first.value("seen.subscription.connection.transport") == "tab"
         await second.until("seen.ends.length")
-        assert_all_once(await second.seen(), run)
+        assert_all_once(await second.shown(), run)
 
     async def leave_and_come_back(self, tab: Tab, quiet: Inside, jobs: Jobs, run: str, *, others: int) -> None:
         await tab.value(
@@ -181,7 +186,7 @@ class TestBackAndForward:
         jobs.say(run, "COMPLETED")
         await tab.until("seen.ends.length")
         # Another tab tells it all that there is, a gateway only what is new.
-        assert_all_once(await tab.seen(), run, replaced=1 + others)
+        assert_all_once(await tab.shown(), run, replaced=1 + others)
 
 
 async def test_pages_are_frozen(real_tabs: RealTabs, gateway: Inside, jobs: Jobs, run: str) -> None:
@@ -199,7 +204,7 @@ async def test_pages_are_frozen(real_tabs: RealTabs, gateway: Inside, jobs: Jobs
         await tab.freeze(frozen=False)
         await tab.show()
         await tab.until("seen.ends.length")
-        assert_all_once(await tab.seen(), run)
+        assert_all_once(await tab.shown(), run)
 
 
 async def test_tabs_in_the_background(real_tabs: RealTabs, gateway: Inside, jobs: Jobs, run: str) -> None:
@@ -211,7 +216,7 @@ async def test_tabs_in_the_background(real_tabs: RealTabs, gateway: Inside, jobs
     jobs.create(run)
     hidden = {transport: await real_tabs.open() for transport in TRANSPORTS}
     for transport, tab in hidden.items():
-        await tab.value("{ const later = setTimeout; setTimeout = (call, time = 0) => later(call, time / 10); }")
+        await tab.value(f"{{ {HASTE} }}")
         await tab.follow(gateway.url, run, transports=[transport], share=False)
     await real_tabs.open()
     for transport, tab in hidden.items():
@@ -229,7 +234,7 @@ async def test_tabs_in_the_background(real_tabs: RealTabs, gateway: Inside, jobs
     for tab in hidden.values():
         await tab.show()
         await tab.until("seen.ends.length")
-        assert_all_once(await tab.seen(), run)
+        assert_all_once(await tab.shown(), run)
 
 
 class TestLaptop:
@@ -264,7 +269,7 @@ class TestLaptop:
             jobs.say(run, "COMPLETED")
             await everybody(following, "seen.ends.length")
             for tab in following:
-                assert_all_once(await tab.seen(), run)
+                assert_all_once(await tab.shown(), run)
 
     async def test_its_connections_waited_for_it(
         self, browser: Browser, pages: Pages, gateway: Inside, jobs: Jobs, run: str
@@ -283,7 +288,7 @@ class TestLaptop:
         jobs.say(run, "COMPLETED")
         await everybody(following, "seen.ends.length")
         for tab in following:
-            assert_all_once(await tab.seen(), run)
+            assert_all_once(await tab.shown(), run)
 
 
 @contextlib.asynccontextmanager

@@ -361,7 +361,7 @@ async def test_a_minute_without_a_seam(renewing: Renewing) -> None:
     lived = await renewing.end()
     for name, tab in renewing.tabs.items():
         await tab.until(f"seen.statuses[{lived[-1]!r}]?.length === {len(LIFE)}")
-        seen = await tab.seen()
+        seen = await tab.shown()
         assert seen["statuses"] == {each: list(LIFE) for each in lived}, name
         assert (states_of(seen), seen["replaced"], seen["errors"]) == (["connecting", "live"], 1, []), name
     assert [renewing.network.asked.count(transport) for transport in ("websocket", "sse")] == [3, 2]

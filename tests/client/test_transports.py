@@ -108,7 +108,7 @@ async def test_chunks_come_once_and_in_order(
         stream.write_all(values[5:])
         working.complete()
         publisher.flush()
-        await tab.until("seen.ends.length && second.ends.length && beside.ends.length")
+        await tab.until("seen.ends.length && second.ends.length && beside.ends.length && !beside.behind")
         wanted = [[index, value] for index, value in enumerate(values)]
         assert (await tab.seen())["chunks"] == wanted
         assert await tab.page.evaluate("[second.chunks, seen.begins, second.begins]") == [wanted, [0], [0]]
@@ -131,7 +131,7 @@ async def test_cuts_lose_nothing(pages: Pages, gateway: Inside, jobs: Jobs, run:
                 jobs.say(each, status)
             told = f"Object.values(seen.statuses).filter((told) => told.at(-1) === {status!r}).length === 3"
             await tab.until(f"{told} && now.state === 'live'")
-        seen = await tab.seen()
+        seen = await tab.shown()
         assert (seen["statuses"], seen["replaced"]) == ({each: list(LIFE) for each in runs}, 1)
 
 
@@ -277,7 +277,7 @@ class TestSwitching:
 
     async def assert_all_once(self, tab: Tab, run: str) -> None:
         """Every status was told, and each transport went on where the one before it was."""
-        seen = await tab.seen()
+        seen = await tab.shown()
         assert (seen["statuses"], seen["replaced"]) == ({run: list(LIFE)}, 1)
 
     async def pass_until(self, tab: Tab, condition: str) -> None:

@@ -66,6 +66,7 @@ async def test_every_page_is_accessible_and_fits(visitor: Visitor, publisher: Pu
     for name, (path, there) in PAGES.items():
         await visitor.go(path)
         await expect(page.locator(there).first).to_be_visible()
+        await expect(page.locator(".connection")).not_to_have_attribute("data-state", "connecting")
         await good_in_all_looks(visitor, name)
 
 

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 RUNS: Final = 10_000
 CHANGES_PER_SECOND: Final = 500
 SECONDS: Final = 3.0
+#: Of the time there is; about a fifth on two cores.
+MOST_WORK: Final = 0.8
 
 WORDS: Final = {"QUEUED": "queued", "EXECUTING": "running", "COMPLETED": "completed", "FAILED": "failed"}
 
@@ -97,8 +99,8 @@ class Traffic:
 async def test_ten_thousand_runs_stay_smooth_and_right(visitor: Visitor, publisher: Publisher) -> None:
     """
     A snapshot has a thousand runs, and the page does not pretend that there are no more; older ones are read when they
-    are asked for. After seconds of many changes what is counted and listed is what was published; and it took less of a
-    processor than there was, by far, or frames would have had to wait for it.
+    are asked for. After seconds of many changes what is counted and listed is what was published; and the page had
+    time left, or frames would have had to wait.
     """
     traffic = Traffic(publisher)
     await asyncio.to_thread(traffic.create, RUNS)
@@ -109,7 +111,6 @@ async def test_ten_thousand_runs_stay_smooth_and_right(visitor: Visitor, publish
 
     await page.evaluate(WATCH_FRAMES)
     effort = await Effort.of(page)
-    before = await effort.seconds()
     stop = threading.Event()
     try:
         await asyncio.to_thread(traffic.move, SECONDS, stop)
@@ -119,9 +120,9 @@ async def test_ten_thousand_runs_stay_smooth_and_right(visitor: Visitor, publish
     assert counts["COMPLETED"], "nothing moved"
     frames: list[float] = await page.evaluate("(cancelAnimationFrame(window.watching_), window.frames_)")
     long_tasks: list[float] = await page.evaluate("window.longTasks_")
-    worked = await effort.seconds() - before
+    worked = await effort.share()
     report(traffic, frames, long_tasks, worked)
-    assert worked < SECONDS
+    assert worked < MOST_WORK
 
     for status, word in WORDS.items():
         chip = page.get_by_role("button", name=f"{counts[status]:,} {word}")
@@ -167,6 +168,6 @@ def report(traffic: Traffic, frames: list[float], long_tasks: list[float], worke
         "p99 ms": round(frames[len(frames) * 99 // 100], 1),
         "longest ms": round(frames[-1], 1),
         "tasks over 50 ms": len(long_tasks),
-        "% of a processor": round(100 * worked / SECONDS),
+        "% of a processor": round(100 * worked),
     }
     print("\n10,000 runs:", ", ".join(f"{name} {value}" for name, value in told.items()))

@@ -36,17 +36,26 @@ class Effort:
 
     def __init__(self, session: CDPSession) -> None:
         self._session = session
+        self._before = (0.0, 0.0)
 
     @classmethod
     async def of(cls, page: Page) -> Effort:
+        """From now on."""
         session = await page.context.new_cdp_session(page)
         await session.send("Performance.enable", {"timeDomain": "threadTicks"})
-        return cls(session)
+        effort = cls(session)
+        effort._before = await effort._told()
+        return effort
 
-    async def seconds(self) -> float:
-        """What scripts, styles, layout and all else that would hold up a frame have taken until now."""
-        told = await self._session.send("Performance.getMetrics")
-        return next(float(metric["value"]) for metric in told["metrics"] if metric["name"] == "TaskDuration")
+    async def share(self) -> float:
+        """Of the time since then, how much scripts, styles, layout and all else took that holds up frames."""
+        (worked_before, before), (worked, now) = self._before, await self._told()
+        return (worked - worked_before) / (now - before)
+
+    async def _told(self) -> tuple[float, float]:
+        answer = await self._session.send("Performance.getMetrics")
+        metrics = {metric["name"]: float(metric["value"]) for metric in answer["metrics"]}
+        return metrics["TaskDuration"], metrics["Timestamp"]
 
 
 class Visitor:

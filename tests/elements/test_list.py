@@ -26,6 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 RUNS: Final = 1000
 ROUNDS: Final = 30
 CHANGES: Final = 40  # in each round, which takes a tenth of a second
+#: Of the time there is; about a quarter on two cores.
+MOST_WORK: Final = 0.8
 _MEASURE: Final = """() => {
     window.frames = [];
     let last = performance.now();
@@ -105,8 +107,8 @@ class Work:
 
 async def test_a_thousand_runs_end_as_they_were_published(host: HostPage, redis: RedisServer) -> None:
     """
-    And takes less of a processor than there is, by far. Frame times are printed, and judged by nobody: how long a frame
-    takes depends on what else the machine does.
+    And has time left, or frames would have to wait. How long they take is printed, and judged by nobody: it depends on
+    what else the machine does.
     """
     work = Work(redis)
     await asyncio.to_thread(work.create)
@@ -115,9 +117,8 @@ async def test_a_thousand_runs_end_as_they_were_published(host: HostPage, redis:
     await expect(rows).to_have_count(RUNS)
     await host.page.evaluate(_MEASURE)
     effort = await Effort.of(host.page)
-    before = await effort.seconds()
     await asyncio.to_thread(work.change)
-    worked = await effort.seconds() - before
+    worked = await effort.share()
     frames: list[float] = sorted(await host.page.evaluate("() => frames"))
     counts = Counter(status for status, *_ in work.expected.values())
     summary = f"{counts['Running']} running · {counts['Queued']} waiting · {counts['Completed']} completed"
@@ -129,8 +130,8 @@ async def test_a_thousand_runs_end_as_they_were_published(host: HostPage, redis:
     work.publisher.close()
     middle, late = frames[len(frames) // 2], frames[len(frames) * 99 // 100]
     print(f"\nframes: {len(frames)}, median {middle:.1f} ms, p99 {late:.1f} ms, longest {frames[-1]:.1f} ms")
-    print(f"worked {worked / (ROUNDS / 10):.0%} of the time")
-    assert worked < ROUNDS / 10
+    print(f"worked {worked:.0%} of the time")
+    assert worked < MOST_WORK
 
 
 async def expect_little_work(host: HostPage, work: Work) -> None:

@@ -48,6 +48,11 @@ class App:
             await self.may_go_on.wait()
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"first;", "more_body": True})
+        elif scope["path"] == "/parts":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"first;", "more_body": True})
+            await send({"type": "http.response.body", "body": b"last"})
+            return
         else:
             headers = [(b"content-length", b"2")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -159,7 +164,7 @@ async def test_a_handshake_behind_an_answer_that_goes_on_closes_the_connection()
     assert connection.state.connections == set()
 
 
-async def test_an_old_client_gets_no_chunks() -> None:
+async def test_an_old_client_gets_no_chunks(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever says HTTP/1.0 gets the body as it is, up to the end of the connection; plain answers have a length."""
     connection = Connection()
     await connection.receive(request("/stream", version="1.0"))
@@ -169,6 +174,12 @@ async def test_an_old_client_gets_no_chunks() -> None:
     await connection.settle()
     assert (connection.body, b"transfer-encoding" in connection.head) == (b"first;", False)
     assert connection.transport.is_closing()
+
+    parts = Connection()
+    await parts.receive(request("/parts", version="1.0"))
+    assert (parts.body, b"transfer-encoding" in parts.head) == (b"first;last", False)
+    assert parts.transport.is_closing()
+    assert not caplog.records
 
     plain = Connection()
     await plain.receive(request("/plain", version="1.0"))

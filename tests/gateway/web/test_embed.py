@@ -190,7 +190,7 @@ class Around:
 
     async def until(self, condition: str) -> list[dict[str, Any]]:
         """What it has heard when *condition* of it holds."""
-        await self.page.wait_for_function(f"() => {condition}", timeout=20_000)
+        await self.page.wait_for_function(f"() => {condition}", timeout=60_000)
         found: list[dict[str, Any]] = json.loads(await self.page.evaluate("() => JSON.stringify(heard)"))
         return found
 
@@ -210,9 +210,10 @@ class Around:
                 # It takes what is behind a page for white, whatever the browser paints there.
                 await frame.evaluate("() => { document.documentElement.style.background = 'Canvas'; }")
         found = await self.page.evaluate("() => axe.run()")
-        assert len(found["passes"]) > 10
-        nodes = [(rule["id"], node["target"]) for rule in found["violations"] for node in rule["nodes"]]
-        return [f"{rule}: {target}" for rule, target in nodes if len(target) > 1]
+        good = [node["target"] for rule in found["passes"] for node in rule["nodes"]]
+        assert len({target[0] for target in good if len(target) > 1}) == len(self.frames), "it did not look into all"
+        bad = [(rule["id"], node["target"]) for rule in found["violations"] for node in rule["nodes"]]
+        return [f"{rule}: {target}" for rule, target in bad if len(target) > 1]
 
 
 @contextlib.asynccontextmanager
@@ -262,8 +263,8 @@ async def test_a_sandboxed_frame_of_another_site_shows_the_run_to_its_end(
     assert told == [("EXECUTING", None), ("COMPLETED", 100)]
     connections = [(said["state"], said["asOf"]) for said in heard if said["type"] == "runcast:connection"]
     assert connections[0] == ("connecting", None)
-    assert {"live", "ended"} <= {state for state, _ in connections} <= {"connecting", "live", "ended"}
-    assert all(as_of for state, as_of in connections if state != "connecting")
+    assert {"live", "ended"} <= {state for state, _ in connections}
+    assert all(as_of for state, as_of in connections if state in ("live", "ended"))
     assert not any("eyJ" in json.dumps(said) for said in heard)
     assert any("/embed/runs/run_1" in text for text in page.asked)
     assert not any("eyJ" in text for text in page.asked)
