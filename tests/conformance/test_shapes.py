@@ -318,6 +318,8 @@ async def test_e19_nothing_is_used_up_by_being_sent(world: World) -> None:
     for feed in (await feeds_of(world)).values():
         run = world.publisher.run(next(iter(feed.rows.values()))["friendlyId"] or "")
         run.status("EXECUTING" if feed.path.endswith(run.id) else "WAITING", attempt=2)
+        run.set("last", feed.path)
+        await feed.copy().until(lambda other, last=feed.path: last in (other.row["metadata"] or ""))  # type: ignore[misc]
         answers = [await feed.get() for _ in range(4)]
         assert len({answer.body for answer in answers}) == 1
         assert answers[0].changes

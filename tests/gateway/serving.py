@@ -71,6 +71,9 @@ class ServedGateway:
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
+            # Who came while it stopped was told nothing. With a process its sockets would go, too.
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
             self._server = self._serving = None
 
     async def followed(self, feed: str) -> None:

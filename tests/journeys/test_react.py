@@ -336,8 +336,9 @@ async def test_a_bad_token_is_an_error_once(
     # A client that came back would have done so ten times by then: it begins with a tenth of a second.
     await page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 1000))")
     assert feeds == [401] * 3
-    # 4.8.3 asks the page for another token once, which is no better.
-    assert streams == [401] * (2 if each_site is sites["4.8.3"] else 1)
+    # 4.8.3 asks the page for another token, which is no better: once, or again for who is shown anew meanwhile.
+    assert set(streams) == {401}
+    assert len(streams) <= (3 if each_site is sites["4.8.3"] else 1)
 
 
 async def test_a_token_for_something_else_is_an_error(
