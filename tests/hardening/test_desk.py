@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.server import patience
+from gateway.server.visits import DeskVisit
 from gateway.transports.origins import Origins
 from gateway.triggerdev.shape import desk as shape_desk
 from gateway.triggerdev.shape import poll
@@ -251,10 +252,14 @@ async def test_answered_polls_do_not_hold_each_other(gateway: Gateway, monkeypat
         await polls(20)
         gc.collect()
         await polls(300)
-        found = gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found = Counter(type(each) for each in gc.garbage)
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()
-    assert found < 5 * 300  # held, each was ten objects and more
+    assert found[DeskVisit] + found[shape_desk._HeldVisit] < 10
 
 
 async def test_a_token_holds_as_many_as_it_may_and_each_refusal_counts_once(gateway: Gateway) -> None:
