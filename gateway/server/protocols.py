@@ -377,6 +377,8 @@ class HttpProtocol(PatientProtocol):
         if self._visit is not None:
             self._visit.disconnected = True
             self._visit.set()
+        # The last request and we hold each other: let it go now, not when the garbage collector comes.
+        self.cycle = cast("Any", None)
 
     def _hand_over(self, cycle: RequestResponseCycle, peer: Peer, limits: SocketLimits) -> None:
         """The response has begun; from now on its body is written by the peer, and we are no longer needed."""

@@ -135,7 +135,7 @@ async def cancel(gateway: GatewayProcess, run: str) -> None:
     async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False) as client:
         headers = {"Authorization": f"Bearer {SECRET}"}
         answer = await client.post(f"/v1/runs/{run}/cancel", headers=headers, json={})
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code in (202, 200), answer.text  # 200: its job has heard of it and stopped already
 
 
 async def opens(gateway: GatewayProcess, token: str, run: str) -> bool:

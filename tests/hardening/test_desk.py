@@ -6,12 +6,14 @@ import asyncio
 import gc
 import random
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import pytest_asyncio
 
 from gateway.server import patience
+from gateway.server.protocols import HttpProtocol
 from gateway.server.visits import DeskVisit
 from gateway.transports.origins import Origins
 from gateway.triggerdev.shape import desk as shape_desk
@@ -22,7 +24,7 @@ from tests.hardening.peers import HttpPeer, eventually, request
 from tests.shape_desk import shape_desk as clerk_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.triggerdev.shape.desk import ShapeDesk
     from tests.hardening.gateways import Gateway
@@ -236,6 +238,23 @@ async def test_many_polls_leave_no_objects(gateway: Gateway, monkeypatch: pytest
     assert after - before < 500
 
 
+@contextmanager
+def garbage() -> Iterator[Counter[type]]:
+    """Counts what is left, meanwhile, for the garbage collector to find; by its end."""
+    found: Counter[type] = Counter()
+    gc.disable()
+    try:
+        gc.collect()
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found.update(type(each) for each in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
 async def test_answered_polls_do_not_hold_each_other(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else they wait for the garbage collector, and then all viewers wait for it."""
     client = await known(gateway)
@@ -247,19 +266,28 @@ async def test_answered_polls_do_not_hold_each_other(gateway: Gateway, monkeypat
             await client.peer.answer()
         client.gateway.heard.clear()
 
-    gc.disable()
-    try:
-        await polls(20)
-        gc.collect()
+    await polls(20)
+    with garbage() as found:
         await polls(300)
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        found = Counter(type(each) for each in gc.garbage)
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
     assert found[DeskVisit] + found[shape_desk._HeldVisit] < 10
+
+
+async def test_closed_connections_leave_nothing_to_the_garbage_collector(gateway: Gateway) -> None:
+    """Neither those whose last request was answered at the desk, nor those whose last one the app answered."""
+    client = await known(gateway)
+    requests = {"desk": client.ask(), "app": request("/v1/runs/" + RUN, client.credential)}
+    connections = gateway.server.server_state.connections
+    before = len(connections)
+    with garbage() as found:
+        for sent in requests.values():
+            for _ in range(20):
+                peer = await gateway.http()
+                peer.send(sent)
+                tick(gateway)  # else it would be held
+                assert (await peer.answer()).status == 200
+                await peer.close()
+        await eventually(lambda: len(connections) == before, what="all are closed")
+    assert found[HttpProtocol] + found[DeskVisit] < 5
 
 
 async def test_a_token_holds_as_many_as_it_may_and_each_refusal_counts_once(gateway: Gateway) -> None:
