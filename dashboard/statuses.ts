@@ -22,8 +22,8 @@ export const STATUSES: Readonly<Record<string, StatusLook>> = {
   CRASHED: { icon: "✹", kind: "bad", text: "crashed" },
   SYSTEM_FAILURE: { icon: "⚠\uFE0E", kind: "bad", text: "system failure" },
   TIMED_OUT: { icon: "◕", kind: "bad", text: "timed out" },
+  EXPIRED: { icon: "◌", kind: "bad", text: "expired" },
   CANCELED: { icon: "⊘", kind: "stopped", text: "canceled" },
-  EXPIRED: { icon: "◌", kind: "stopped", text: "expired" },
 };
 
 /** In the order in which a batch is drawn: what has ended comes first. */

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
+from gateway.runs import Status
+from gateway.web.states import State, state_of
 from tests.elements.progress_forms import FORMS
 from tests.journeys.gateway_process import SECRET, token
 
@@ -55,6 +57,19 @@ async def test_runs_come_move_and_are_counted(visitor: Visitor, publisher: Publi
     await expect(row).to_contain_text("disk full")
     await expect(visitor.page.get_by_role("button", name="1 failed")).to_be_visible()
     await expect(visitor.page.locator(".ended")).to_contain_text("1 ended in 5 min, 1 failed or stopped")
+
+
+async def test_a_status_is_of_the_kind_that_badges_and_elements_show(visitor: Visitor, publisher: Publisher) -> None:
+    """A run that failed looks failed wherever one looks."""
+    kinds = {State.RUNNING: "working", State.COMPLETED: "good", State.FAILED: "bad", State.CANCELED: "stopped"}
+    for status in Status:
+        publisher.create("export", id=f"of_kind_{status}", tags=["kinds"]).status(status)
+    publisher.flush()
+    await visitor.sign_in(SECRET, "/?tag=kinds")
+    for status in Status:
+        await expect(visitor.row(f"of_kind_{status}")).to_have_attribute(
+            "data-kind", kinds.get(state_of(status), "waiting")
+        )
 
 
 async def test_progress_is_what_the_run_says_in_whatever_form(visitor: Visitor, publisher: Publisher) -> None:

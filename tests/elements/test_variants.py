@@ -8,6 +8,8 @@ import pytest
 from playwright.async_api import expect
 
 from gateway import Publisher
+from gateway.runs import Status
+from gateway.web.states import State, state_of
 from tests.journeys.gateway_process import token
 
 if TYPE_CHECKING:
@@ -111,6 +113,18 @@ async def test_a_list_shows_all_of_a_batch(host: HostPage) -> None:
         "ValueError: row 4211 has no price"
     )
     assert await host.axe_in_looks("list") == []
+
+
+async def test_a_status_is_of_the_kind_that_badges_and_the_dashboard_show(host: HostPage, publisher: Publisher) -> None:
+    """A run that failed looks failed wherever one looks."""
+    kinds = {State.RUNNING: "working", State.COMPLETED: "ok", State.FAILED: "bad", State.CANCELED: "stopped"}
+    for status in Status:
+        publisher.create("export", id=f"of_kind_{status}", tags=["of_kind"]).status(status)
+    publisher.flush()
+    await host.put("run-list", tag="of_kind", token=token())
+    for status in Status:
+        row = host.page.get_by_role("row").filter(has_text=f"of_kind_{status}")
+        await expect(row).to_have_attribute("data-kind", kinds.get(state_of(status), "waiting"))
 
 
 async def test_steps_are_statuses_or_the_stages_that_the_run_names(host: HostPage) -> None:
