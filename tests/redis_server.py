@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import itertools
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -114,6 +115,17 @@ class RedisServer:
             self._process.kill() if kill else self._process.terminate()
             self._process.wait(30)
             self._process = None
+
+    @contextlib.contextmanager
+    def halted(self) -> Iterator[None]:
+        """For the block it is there and answers nobody; it may be killed meanwhile."""
+        process = self._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def lose_data(self) -> None:
         """Remove what a stopped server has kept."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: How long a poll is held when it does not say, and at most. Proxies cut what is silent for a minute, some for half.
 WAIT_SECONDS: Final = 20.0
 LONGEST_WAIT_SECONDS: Final = 30.0
-#: Until its feeds are up to date a poll that would not wait has so long.
+#: Until its feeds are up to date a poll that would not wait has so long; and one that comes while nothing can be read.
 CATCH_UP_SECONDS: Final = 5.0
 #: More is not kept for one answer.
 MOST_BYTES: Final = 8 * 1024 * 1024
@@ -230,10 +230,13 @@ class PollViewer(Viewer):
             await asyncio.gather(leaving, told, return_exceptions=True)
 
     async def _until_told(self, seconds: float) -> None:
+        # Who comes while the data can't be seen was told so already; told at once, it would ask again and again.
+        unseen = self._is_stale()
+        patience = CATCH_UP_SECONDS if unseen else max(seconds, CATCH_UP_SECONDS)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, CATCH_UP_SECONDS)) as limit:
+            async with asyncio.timeout(patience) as limit:
                 began = asyncio.get_running_loop().time()
-                await self._until(self._is_live)
+                await self._until(lambda: self._is_live() or (self._is_stale() and not unseen))
                 limit.reschedule(began + seconds)  # up to date once, also when nothing is waited for
                 await self._until(lambda: self._is_stale() or (bool(self._kept.lines) and self._is_live()))
 

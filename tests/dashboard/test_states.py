@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import re
-import signal
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -18,8 +15,6 @@ from tests.dashboard.visitor import LOOKS, Look, Visitor, picture
 from tests.journeys.gateway_process import SECRET, token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gateway import Publisher
     from tests.journeys.gateway_process import GatewayProcess
     from tests.redis_server import RedisServer
@@ -42,7 +37,7 @@ async def test_stale_and_offline_pages_say_so_and_are_accessible(
         await each.page.emulate_media(reduced_motion="reduce")
         await each.sign_in(SECRET, path)
         await each.is_live()
-    with halted(redis):
+    with redis.halted():
         # Each page looks otherwise when it is stale than when it is offline: in all looks together.
         for each, look in zip(pages[:3], LOOKS, strict=False):
             await looks_old(each, "stale", "The gateway has lost sight of the data", look)
@@ -59,18 +54,6 @@ async def test_stale_and_offline_pages_say_so_and_are_accessible(
     for each in pages:
         await each.page.evaluate("dispatchEvent(new Event('online'))")
         await each.is_live()
-
-
-@contextlib.contextmanager
-def halted(redis: RedisServer) -> Iterator[None]:
-    """For the block it is there and answers nobody."""
-    with redis.client() as client:
-        process: int = client.info("server")["process_id"]
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
 
 
 async def looks_old(visitor: Visitor, state: str, why: str, look: Look) -> None:

@@ -277,6 +277,41 @@ async def test_a_poll_that_is_held_is_told_when_the_truth_is_not_known_any_more(
         assert (told["state"], told["messages"]) == ("live", [])
 
 
+async def test_a_poll_that_is_brought_up_to_date_is_told_so_as_well(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when its time is up: between two polls the page saw the truth, and believes that it still does."""
+    monkeypatch.setattr(poll_module, "CATCH_UP_SECONDS", 10 * PATIENCE_SECONDS)
+    with Jobs(own_redis.url) as own:
+        own.create("run_1")
+    async with serving(own_redis.url) as gateway:
+        cursor = await cursor_of(gateway, "run=run_1")
+        with own_redis.halted():
+            poll = asyncio.create_task(ask(gateway, f"run=run_1&cursor={cursor}&wait=30"))
+            await until(lambda: gateway.leftovers()["groups"] == 1, "a poll that reads")
+            assert not _is_held(gateway)
+            own_redis.stop(kill=True)
+        told = (await asyncio.wait_for(poll, PATIENCE_SECONDS)).json()
+        assert told == {"state": "stale", "cursor": cursor, "messages": []}
+
+
+async def test_polls_that_come_while_nothing_is_known_wait_for_a_moment(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long they would wait: answered at once, they would come again at once, and later, they would not know."""
+    monkeypatch.setattr(poll_module, "CATCH_UP_SECONDS", 0.5)
+    async with serving(own_redis.url) as gateway:
+        with Jobs(own_redis.url) as own:
+            own.create("run_1")
+        cursor = await cursor_of(gateway, "run=run_1")
+        own_redis.stop()
+        await until(lambda: not gateway.hub.hears, "a gateway that knows it")
+        began = time.monotonic()
+        told = (await asyncio.wait_for(ask(gateway, f"run=run_1&cursor={cursor}&wait=30"), PATIENCE_SECONDS)).json()
+        assert told == {"state": "stale", "cursor": cursor, "messages": []}
+        assert time.monotonic() - began > 0.4
+
+
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
