@@ -9,6 +9,7 @@ answer is known: a connection that dies before is tried again quietly, and one t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,7 +191,6 @@ class FeedEndpoint:
 
 async def _unless_gone(receive: Receive, seconds: float) -> None:
     """Wait so long, but not after the client has gone."""
-    leaving = asyncio.ensure_future(disconnected(receive))
-    await asyncio.wait({leaving}, timeout=seconds)
-    leaving.cancel()
-    await asyncio.gather(leaving, return_exceptions=True)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await disconnected(receive)

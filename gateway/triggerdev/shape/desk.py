@@ -132,7 +132,9 @@ class ShapeDesk:
     def take(self, visit: Visit) -> bool:
         call = _read(visit.path, visit.query, visit.headers)
         found = None if call is None else self._passes.get(call.key)
-        if call is None or found is None or found.shape.closed or time.time() >= found.until:
+        if call is None or found is None or time.time() >= found.until:
+            return False
+        if found.shape.closed or found.shape.is_stale:
             return False
         held = _HeldVisit(self, found, visit, call)
         try:
@@ -258,11 +260,14 @@ class _HeldVisit:
 
     def send_away(self) -> None:
         """The server stops, and this is its turn: it is told that nothing happened, and comes again elsewhere."""
-        self.time_is_up()
-
-    def time_is_up(self) -> None:
         if self._desk.let_go(self):
             self._desk.answer(self, None)
+
+    def time_is_up(self) -> None:
+        if self.found.shape.is_stale:
+            self._desk.pass_on(self)  # nobody knows whether something happened, which the endpoint says
+        else:
+            self.send_away()
 
     def expired(self) -> None:
         """Its token's time is over, which is not asked while it waits."""

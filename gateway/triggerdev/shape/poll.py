@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import NotFound, NotFoundYet
+from gateway.errors import NotFound, NotFoundYet, Unavailable
 from gateway.triggerdev.shape.answers import Answer, must_refetch, told, told_live
 from gateway.triggerdev.shape.handles import Handle
 from gateway.triggerdev.shape.held import HeldPoll
@@ -135,7 +135,8 @@ class Poll:
         Answer a request that waits for what comes after *place*; None when nobody waits for it any more.
 
         Raises:
-            GatewayError: When it is refused after all: there is no place to wait, or its token was taken back.
+            GatewayError: When it is refused after all: there is no place to wait, its token was taken back, or when its
+                time is up nobody knows whether something happened.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + hold_seconds()
@@ -178,6 +179,8 @@ class Poll:
             if found is not None:
                 place = Place(place.epoch, found.end, place.base)
                 return told_live(self.handle_at(place), found.end, found.body, cursor)
+            if not has_time and self.shape.is_stale:
+                raise Unavailable  # it may not believe that it is up to date; it comes again, and is held again
             if not has_time or held.draining:
                 return told_live(self.handle_at(place), place.offset, body_of(b""), cursor)
             has_time = await held.wait(until)

@@ -116,6 +116,11 @@ class Shape:
 
     # What clients ask.
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the gateway has lost sight of the data: nobody knows whether something happened."""
+        return self._connection.told_stale
+
     def look(self, place: Place) -> Told | None:
         """
         What a client at *place* is told, as far as the log knows; None when there is nothing.

@@ -20,6 +20,8 @@ from gateway.revocations import By, Revocation
 from gateway.transports.origins import Origins
 from gateway.triggerdev import feeds
 from gateway.triggerdev.shape import desk, log, poll
+from tests.gateway.feed.world import eventually
+from tests.gateway.store.changing import Changing
 from tests.gateway.triggerdev.shape.folding import ask
 from tests.gateway.triggerdev.shape.serving import Feeds
 from tests.gateway.triggerdev.shape.visiting import AskedVisit
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from gateway.feeds import EnvironmentId
     from gateway.triggerdev.shape.desk import ShapeDesk
-    from tests.gateway.store.changing import Changing
     from tests.gateway.triggerdev.shape.folding import Answer, FoldingClient
     from tests.redis_server import RedisServer
 
@@ -190,6 +191,40 @@ async def test_a_stop_answers_who_waits(served: Feeds, client: FoldingClient) ->
     served.stop()
 
     assert (await asking).body == IDLE
+
+
+async def test_while_redis_is_away_nobody_is_told_that_nothing_happened(
+    own_redis: RedisServer, environment: EnvironmentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither who has waited since before, nor who comes meanwhile. Afterwards everything is as it was."""
+    async with Feeds(own_redis, environment).serving() as served:
+        with own_redis.client() as connection:
+            changing = Changing(connection, environment)
+            changing.create(tags=["a"])
+            client = await known(served.visitor("runs", served.token("read:tags:a"), tags="a"), changing)
+        asking = await waiting(served, client)
+        (waits,) = clerk(served)._held
+        own_redis.stop()
+        await eventually(lambda: waits.found.shape.is_stale, "the gateway knows it")
+
+        gone = asyncio.Event()
+        coming = asyncio.create_task(client.ask(live=True, gone=gone))
+        await eventually(lambda: served.services.counters.viewers["shape"] == 2, "another one waits")
+        assert held_by(served) == 1, "the endpoint holds the other, who can say so when its time is up"
+        gone.set()
+        with pytest.raises(EOFError):
+            await coming
+        monkeypatch.setattr(poll, "HOLD_SECONDS", 0.05)
+        assert (await client.ask(live=True)).status == 503
+        waits.time_is_up()
+        assert (await asking).status == 503
+
+        own_redis.start()
+        await eventually(lambda: served.hub.hears, "the gateway sees it again")
+        with own_redis.client() as connection:
+            tick(Changing(connection, environment))
+        answer = await client.poll(live=True)
+        assert (answer.status, len(answer.body)) == (200, 2)
 
 
 async def test_who_finds_no_place_is_refused(

@@ -237,6 +237,7 @@ def everything_small(limit: int) -> Any:
             (redis_store, "PAGE_ROWS", 2),
             (poll, "HOLD_SECONDS", HOLD_SECONDS),
             (poll, "ARRIVAL_SECONDS", 0.002),
+            (feeds, "REFUSAL_SECONDS", 0.002),
             (shapes, "LINGER_SECONDS", 0.005),
             (log, "MAX_ENTRIES", 4),
             (log, "MAX_BYTES", 6000),
