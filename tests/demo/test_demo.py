@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,12 @@ class Demo:
         self.family = psutil.Process(process.pid).children(recursive=True)
 
     def child(self, module: str) -> psutil.Process:
-        (found,) = (child for child in self.family if module in child.cmdline())
-        return found
+        """The part that runs *module*. It has a command line only a moment after it was started."""
+        while True:
+            for child in self.family:
+                if module in child.cmdline():
+                    return child
+            time.sleep(0.01)
 
 
 @contextmanager
